@@ -1,7 +1,8 @@
 """The child process of the embedded model: one llama.cpp server that ends when its parent does.
 
 Run as a script by `sherlock.models.local`, with its settings as JSON in the first argument; it imports
-nothing of Sherlock. It writes one JSON line to standard output once it listens, and its log to standard error.
+nothing of Sherlock. It writes one JSON line to standard output once it listens, and its log to standard
+error.
 """
 
 import json

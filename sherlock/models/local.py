@@ -4,10 +4,11 @@ r"""The embedded model: a small real language model on any CPU, behind an OpenAI
         client = openai.OpenAI(base_url=server.base_url, api_key="local")
         client.chat.completions.create(model="local", messages=[...], stop=["\n"])
 
-The weights are Gemma 3 270M *base* (extra `local`): it continues text and follows examples, not instructions.
-Few-shot turns are printed as `Question:` and `Answer:` paragraphs below the system text; an answer begins with a
-space and ends where `stop` says. At temperature 0 the same request gives the same text when requests come one at
-a time to a server with the same history; that history (its prompt cache) can tip a close choice of token.
+The weights are Gemma 3 270M *base* (extra `local`): it continues text and follows examples, not
+instructions. Few-shot turns are printed as `Question:` and `Answer:` paragraphs below the system text; an
+answer begins with a space and ends where `stop` says. At temperature 0 the same request gives the same
+text when requests come one at a time to a server with the same history; that history (its prompt cache)
+can tip a close choice of token.
 """
 
 import contextlib
@@ -69,8 +70,9 @@ def serve(
 ) -> "Iterator[LocalServer]":
     """Run the embedded model for the length of a `with` block; arguments as for `LocalServer`.
 
-    `export=True` also puts `environment(server)` into `os.environ` for the block, so that a client made inside it
-    with no arguments talks to the server. Raises `ModelError` when the server cannot be started.
+    `export=True` also puts `environment(server)` into `os.environ` for the block, so that a client made
+    inside it with no arguments talks to the server. Raises `ModelError` when the server cannot be
+    started.
     """
     server = LocalServer(
         threads=threads,
@@ -104,11 +106,11 @@ def environment(server: "LocalServer") -> dict[str, str]:
 class LocalServer:
     """One server process of the embedded model. It never outlives this process, even when that is killed.
 
-    `threads`: CPU threads of the model. `slots`: requests held at once, each with a prompt prefix of its own that
-    is not computed again; as many as the workflow has distinct few-shot prompts is best. `context`: tokens a slot
-    holds, prompt and answer together; memory grows by 18 KiB for each token of each slot. `prompt_cache_mib`:
-    memory for prefixes that lost their slot. `start_timeout`: seconds until a server that does not answer is an
-    error.
+    `threads`: CPU threads of the model. `slots`: requests held at once, each with a prompt prefix of its
+    own that is not computed again; as many as the workflow has distinct few-shot prompts is best.
+    `context`: tokens a slot holds, prompt and answer together; memory grows by 18 KiB for each token of
+    each slot. `prompt_cache_mib`: memory for prefixes that lost their slot. `start_timeout`: seconds
+    until a server that does not answer is an error.
     """
 
     def __init__(
@@ -121,9 +123,7 @@ class LocalServer:
         start_timeout: float = 60.0,
     ) -> None:
         if threads < 1 or slots < 1 or context < 1:
-            raise ModelError(
-                f"The embedded model's threads={threads}, slots={slots}, context={context} must each be at least 1."
-            )
+            raise ModelError(f"threads={threads}, slots={slots} and context={context} must each be at least 1.")
         self._settings = {
             "model": MODEL,
             "chat_template": CHAT_TEMPLATE,
@@ -249,9 +249,7 @@ class LocalServer:
         assert self._log_path is not None
         lines = self._log_path.read_text("utf-8", errors="replace").strip().splitlines()
         last = lines[-1].strip() if lines else "it wrote nothing"
-        return ModelError(
-            f"The embedded model's server ended before it was ready ({last}): see {self._log_path}."
-        )
+        return ModelError(f"The embedded model's server ended before it was ready ({last}): see {self._log_path}.")
 
 
 def cache_dir() -> Path:
@@ -296,8 +294,7 @@ def _new_log() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelError(
-            f"Cannot write the embedded model's log in {folder}: {error}; "
-            "set SHERLOCK_CACHE_DIR to another folder."
+            f"Cannot write the embedded model's log in {folder}: {error}; set SHERLOCK_CACHE_DIR to another folder."
         ) from error
     old = sorted(folder.glob("local-*.log"), key=lambda path: path.name)
     for path in old[: max(0, len(old) - _LOGS_KEPT + 1)]:
