@@ -34,9 +34,7 @@ class Estimate:
     n: int
 
 
-def cluster_jeffreys(
-    values: Sequence[float], confidence: float = 0.95, *, value: float | None = None
-) -> Estimate:
+def cluster_jeffreys(values: Sequence[float], confidence: float = 0.95, *, value: float | None = None) -> Estimate:
     """The mean of one value per case, with a two-sided cluster-Jeffreys interval.
 
     Values lie in [0, 1]. Where any lies outside (losses against a noisy sham, unbalanced fault classes), all
@@ -77,17 +75,13 @@ def mean_score(scores: Sequence[float], confidence: float = 0.95) -> Estimate:
 
 
 def proportion(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """A share of `n` independent cases, with the Jeffreys interval. Raises ValueError for impossible counts."""
+    """A share of `n` independent cases, with the Jeffreys interval. ValueError for impossible counts."""
     if not 0 <= successes <= n or n == 0:
-        raise ValueError(
-            f"{successes} of {n} is no proportion; both are counts of cases, and there must be one"
-        )
+        raise ValueError(f"{successes} of {n} is no proportion; both are counts of cases, and there must be one")
     return cluster_jeffreys([1.0] * successes + [0.0] * (n - successes), confidence)
 
 
-def product(
-    a: Estimate, b: Estimate, *, seed: int, draws: int = 20_000, confidence: float = 0.95
-) -> Estimate:
+def product(a: Estimate, b: Estimate, *, seed: int, draws: int = 20_000, confidence: float = 0.95) -> Estimate:
     """The product of two independent shares, such as fault rate and vulnerability, by `draws` seeded draws.
 
     Each is drawn from Beta(value * n + 1/2, (1 - value) * n + 1/2), with a value outside [0, 1] clipped. For
