@@ -1,0 +1,48 @@
+"""Takes secrets out of what is recorded: keys, tokens and passwords in request and answer bodies."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SCRUBBED = "[secret]"
+
+_CERTAIN = re.compile(
+    r"\bsk-[A-Za-z0-9_\-]{12,}"
+    r"|\b(?:gh[pousr]|github_pat|glpat|hf|xox[abprs]|npm|pypi)[_-][A-Za-z0-9_\-]{16,}"
+    r"|\bA(?:KIA|SIA)[0-9A-Z]{16}\b"
+    r"|\bAIza[0-9A-Za-z_\-]{30,}"
+    r"|\beyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]{8,}"
+    r"|(?<=\bBearer )[A-Za-z0-9._~+/\-]{8,}=*"
+)
+_LIKELY = re.compile(
+    r"((?:api[_-]?key|authorization|password|passwd|client[_-]?secret|access[_-]?token)\\?[\"']?\s*[:=]\s*\\?[\"']?)"
+    r"([^\s\"'\\,}{\[\]]{6,})",
+    re.IGNORECASE,
+)
+_FIELD = re.compile(
+    r"(?:x-)?api[_-]?key|authorization|password|passwd|client[_-]?secret|access[_-]?token|secret", re.IGNORECASE
+)
+
+
+def scrub(value: Any) -> Any:
+    """JSON data without anything that looks like a secret: what is written to a recording."""
+    return _scrubbed(value, likely=True)
+
+
+def scrub_certain(value: Any) -> Any:
+    """JSON data without what is a secret for certain: for keys, which must not run different requests together."""
+    return _scrubbed(value, likely=False)
+
+
+def _scrubbed(value: Any, *, likely: bool) -> Any:
+    if isinstance(value, str):
+        text = _CERTAIN.sub(SCRUBBED, value)
+        return _LIKELY.sub(rf"\1{SCRUBBED}", text) if likely else text
+    if isinstance(value, Mapping):
+        return {
+            key: SCRUBBED if isinstance(item, str) and _FIELD.fullmatch(key) else _scrubbed(item, likely=likely)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_scrubbed(item, likely=likely) for item in value]
+    return value
