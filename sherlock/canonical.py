@@ -50,14 +50,10 @@ def _canonical_object(value: Any) -> Any:  # noqa: PLR0911  (one return for each
     if isinstance(value, BaseModel):
         return {type(value).__qualname__: {k: canonical(v) for k, v in value.__dict__.items()}}
     if isinstance(value, Command):
-        return {
-            "command": [canonical(value.update), canonical(value.goto), value.graph, canonical(value.resume)]
-        }
+        return {"command": [canonical(value.update), canonical(value.goto), value.graph, canonical(value.resume)]}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            type(value).__qualname__: {
-                f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)
-            }
+            type(value).__qualname__: {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
         }
     if isinstance(value, Send):
         return {"send": [value.node, canonical(value.arg)]}

@@ -1,20 +1,20 @@
 """The error tree. A message says what was wrong, with which value, and what to do.
 
-    SherlockError
-    ├── GraphError            the graph cannot be read, loaded or replayed
-    ├── CasesError            a case, its file, or its scorer is wrong
-    ├── InjectionError        a fault or a replacement text does not fit its node
-    ├── StoreError            the trial store cannot be used for this analysis
-    ├── ModelError            a model server is missing, unreachable or misconfigured
-    │   └── MissingRecording  a call that replay had no answer for
-    ├── LimitReached          a limit in dollars, tokens, calls or seconds
-    ├── PlanError             a plan is malformed
-    │   └── PlanMismatch      a plan is for another graph
-    ├── VerifierError         a verifier failed and the policy fails closed
-    │   └── VerifierNotFound  no verifier of that name
-    └── SpeculationError      the runtime could not keep its promise
-        ├── RollbackLimit     too many rollbacks in one run
-        └── NotRevertible     an effect that cannot be undone
+SherlockError
+├── GraphError            the graph cannot be read, loaded or replayed
+├── CasesError            a case, its file, or its scorer is wrong
+├── InjectionError        a fault or a replacement text does not fit its node
+├── StoreError            the trial store cannot be used for this analysis
+├── ModelError            a model server is missing, unreachable or misconfigured
+│   └── MissingRecording  a call that replay had no answer for
+├── LimitReached          a limit in dollars, tokens, calls or seconds
+├── PlanError             a plan is malformed
+│   └── PlanMismatch      a plan is for another graph
+├── VerifierError         a verifier failed and the policy fails closed
+│   └── VerifierNotFound  no verifier of that name
+└── SpeculationError      the runtime could not keep its promise
+    ├── RollbackLimit     too many rollbacks in one run
+    └── NotRevertible     an effect that cannot be undone
 """
 
 
@@ -32,6 +32,10 @@ class CasesError(SherlockError):
 
 class InjectionError(SherlockError):
     """A fault or a replacement text does not fit its node."""
+
+
+class ArtefactError(SherlockError):
+    """A saved artefact cannot be read: damaged, of an unknown version, or of another kind."""
 
 
 class StoreError(SherlockError):

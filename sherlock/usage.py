@@ -19,7 +19,10 @@ class Energy:
         order: tuple[EnergySource, ...] = ("measured", "published", "estimated")
         worst = max(self.source, other.source, key=order.index)
         return Energy(
-            value=self.value + other.value, low=self.low + other.low, high=self.high + other.high, source=worst
+            value=self.value + other.value,
+            low=self.low + other.low,
+            high=self.high + other.high,
+            source=worst,
         )
 
 
@@ -71,3 +74,22 @@ def _add_energy(a: Usage, b: Usage) -> Energy | None:
 
 
 NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Hard limits on one analysis: dollars, tokens in and out together, model calls, seconds of wall time.
+
+    None is no limit. Calls answered from recordings or from a store cost nothing and do not count.
+    """
+
+    usd: float | None = None
+    tokens: int | None = None
+    calls: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("usd", "tokens", "calls", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"the limit on {name} is {value}; it must be 0 or more")

@@ -80,9 +80,18 @@ def full_name(prefix: str, name: str) -> str:
 def show_address(address: Address) -> str:
     """An address as text, for stores and messages: `2:sub/1:draft#0`."""
     return "/".join(
-        f"{step}:{name.replace('/', '//')}" + (f"#{index}" if index >= 0 else "")
-        for step, name, index in address
+        f"{step}:{name.replace('/', '//')}" + (f"#{index}" if index >= 0 else "") for step, name, index in address
     )
+
+
+def leaf_nodes(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tuple[str, PregelNode]]:
+    """The nodes of a compiled graph, those of its subgraphs in place of the subgraphs, with their full names."""
+    for name, node in graph.nodes.items():
+        full = full_name(prefix, name)
+        if isinstance(node.bound, Pregel):
+            yield from leaf_nodes(node.bound, full)
+        elif node.bound is not DEFAULT_BOUND:
+            yield full, node
 
 
 def _interposed(graph: Pregel[Any, Any, Any, Any], prefix: str) -> Pregel[Any, Any, Any, Any]:

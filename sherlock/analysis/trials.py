@@ -1,0 +1,230 @@
+"""The trials of one case at one node execution: which faults are injected, and what each of them cost.
+
+Every trial is a replay from the same place; the *sham* is that replay without a fault, and a fault's loss is the
+sham's score less its own. Output faults corrupt what the node returned in the sham, so sham and fault share it.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.types import Command
+
+from sherlock.analysis import context
+from sherlock.analysis.directive import Directive, system_text
+from sherlock.analysis.faults import PAPER, Drawn, Fault, FaultContext, corrupt_update, draw
+from sherlock.analysis.replay import CleanRun, Execution, Injection, Line
+from sherlock.canonical import digest
+from sherlock.errors import InjectionError
+from sherlock.lens import category_of, read_text, write_text
+
+KINDS = ("prompt", "context", "output")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One replay to be made. `before` and `after` are the text that the injection changes, and what it becomes."""
+
+    kind: str
+    fault: str
+    before: str
+    after: str
+    injection: Injection
+
+    @property
+    def key(self) -> str:
+        """What the result depends on, beside the place of the injection."""
+        return digest([self.kind, self.fault, self.after, str(type(self.injection.update))])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """What faults may draw on beside the execution itself: other cases, other nodes, and what the node reads."""
+
+    others: Mapping[str, Sequence[tuple[str, str]]]
+    """For each node, the texts of its first executions with the ids of their cases, in case order."""
+    directives: Mapping[str, Directive]
+    reads: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """The fault model: which faults, how many draws of each kind, and the seed that decides."""
+
+    faults: Sequence[Fault]
+    per_kind: int
+    seed: int
+
+    async def trials(
+        self, run: CleanRun, execution: Execution, visit: int, base: Execution, background: Background
+    ) -> list[Trial]:
+        """Draw the faults for an execution of the clean run; `base` is the same execution in the sham.
+
+        Raises:
+            InjectionError: a fault raised, or returned what cannot be put into the node's update.
+        """
+        trials: list[Trial] = []
+        for kind in KINDS:
+            rng = random.Random(f"{self.seed}|{run.case.id}|{execution.node}|{visit}|{kind}")
+            make = {"prompt": _Prompt, "context": _Context, "output": _Output}[kind]
+            site = make(run, execution, base, background)
+            if site.text is None:
+                continue
+            for drawn in await self._draw(kind, site, rng, execution.node):
+                trials.append(site.trial(drawn))
+        return trials
+
+    async def _draw(self, kind: str, site: "_Site", rng: random.Random, node: str) -> list[Drawn]:
+        candidates = [fault for fault in self.faults if fault.kind == kind]
+
+        def work() -> list[Drawn]:
+            return draw(candidates, kind, site.text or "", rng=rng, ctx=site.ctx, n=self.per_kind)
+
+        try:
+            if all(fault in PAPER for fault in candidates):
+                return work()
+            return await asyncio.to_thread(work)  # a fault of the user's may call a model
+        except InjectionError as error:
+            raise InjectionError(f"at node {node!r}: {error}") from error
+
+
+class _Site:
+    """Where a fault of one kind takes hold. `text` None: there is nothing of that kind to corrupt."""
+
+    kind = ""
+    text: str | None = None
+    ctx: FaultContext
+
+    def __init__(self, run: CleanRun, execution: Execution, base: Execution, background: Background) -> None:
+        self.run = run
+        self.execution = execution
+        self.base = base
+        self.background = background
+        self.pieces = self._pieces()
+        node = execution.node
+        self.ctx = FaultContext(
+            history=[piece.text for piece in self.pieces],
+            others=[text for case, text in background.others.get(node, ()) if case != run.case.id],
+            prompts=[d.text for name, d in sorted(background.directives.items()) if name != node],
+            raw=base.update,
+            category=category_of(read_text(base.update), base.update),
+        )
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Set `text`."""
+
+    def trial(self, drawn: Drawn) -> Trial:
+        """The trial that injects a drawn fault here."""
+        raise AssertionError("each kind makes its own")  # pragma: no cover
+
+    def _pieces(self) -> list[context.Piece]:
+        written = written_before(self.run, self.execution)
+        return context.history(self.execution.value, written, self.background.reads.get(self.execution.node))
+
+    def _trial(self, drawn: Drawn, after: str, injection: Injection) -> Trial:
+        return Trial(kind=self.kind, fault=drawn.fault.name, before=self.text or "", after=after, injection=injection)
+
+
+class _Prompt(_Site):
+    kind = "prompt"
+
+    def prepare(self) -> None:
+        self.directive = own_directive(self.execution, self.background.directives.get(self.execution.node))
+        self.text = self.directive.text if self.directive else None
+
+    def trial(self, drawn: Drawn) -> Trial:
+        assert self.directive is not None
+        after = str(drawn.corrupted)
+        return self._trial(drawn, after, Injection(rewrite=self.directive.rewritten(after)))
+
+
+class _Context(_Site):
+    kind = "context"
+
+    def prepare(self) -> None:
+        self.text = "\n\n".join(piece.text for piece in self.pieces) if self.pieces else None
+
+    def trial(self, drawn: Drawn) -> Trial:
+        new = list(drawn.corrupted) if isinstance(drawn.corrupted, list) else [str(drawn.corrupted)]
+        pieces = self.pieces
+
+        def change(value: Any) -> Any:
+            return context.with_history(value, pieces, new)
+
+        return self._trial(drawn, "\n\n".join(new), Injection(change_input=change))
+
+
+class _Output(_Site):
+    kind = "output"
+
+    def prepare(self) -> None:
+        self.text = read_text(self.base.update) if written_keys(self.base.update) else None
+
+    def trial(self, drawn: Drawn) -> Trial:
+        assert not isinstance(drawn.corrupted, list)
+        update = corrupt_update(self.base.update, drawn.corrupted, self.execution.node)
+        return self._trial(drawn, read_text(update), Injection(update=update))
+
+
+def repair(execution: Execution, gold: str) -> Trial:
+    """The trial that puts the gold text in place of the node's output."""
+    update = write_text(execution.update, gold, node=execution.node)
+    before = read_text(execution.update)
+    return Trial(kind="repair", fault="gold", before=before, after=gold, injection=Injection(update=update))
+
+
+def visits_of(run: CleanRun, node: str, *, every: bool) -> list[Execution]:
+    """The executions of `node` in the clean run, in the order of its supersteps: the first, or every one."""
+    found = sorted((e for e in run.executions.values() if e.node == node), key=lambda e: e.address)
+    return found if every else found[:1]
+
+
+def own_directive(execution: Execution, of_node: Directive | None) -> Directive | None:
+    """The directive of one execution: its own system text, which may differ from case to case, else the node's."""
+    if not execution.calls:
+        return None
+    text = system_text(execution.calls[0].messages)
+    return Directive(text, "system") if text else of_node
+
+
+def written_before(run: CleanRun, execution: Execution) -> list[str]:
+    """The keys that earlier executions wrote, in the order of their last writing; all keys where `Send` made the input."""
+    if execution.address[-1][2] >= 0:
+        value = execution.value
+        return list(value) if isinstance(value, Mapping) else list(getattr(value, "__dict__", {}))
+    keys: dict[str, None] = {}
+    for address in sorted(run.executions):
+        if address < execution.address and not _beside(address, execution.address):
+            for key in written_keys(run.executions[address].update):
+                keys.pop(key, None)
+                keys[key] = None
+    return list(keys)
+
+
+def written_keys(update: Any) -> list[str]:
+    """The state keys that an update writes."""
+    if isinstance(update, Command):
+        return written_keys(update.update)
+    if isinstance(update, Mapping):
+        return [str(key) for key in update]
+    if isinstance(update, list | tuple):
+        return [key for item in update for key in (written_keys(item) if not _is_pair(item) else [item[0]])]
+    if update is None:
+        return []
+    fields = getattr(update, "__dict__", None) or {}
+    return [key for key in fields if not key.startswith("_")]
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)  # noqa: PLR2004
+
+
+def _beside(address: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two executions ran in one superstep, so that neither saw what the other wrote."""
+    for mine, its in zip(address, other, strict=False):
+        if mine != its:
+            return bool(mine[0] == its[0])
+    return True
