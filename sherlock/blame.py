@@ -26,7 +26,8 @@ def blame(error: BaseException) -> str:
 
 def is_users(filename: str) -> bool:
     """Whether a file is the user's own: not of the standard library, an installed package, or this one."""
-    return not filename.startswith(("<", _OWN + os.sep)) and not filename.startswith(_INSTALLED)
+    installed = {"site-packages", "dist-packages"}.intersection(Path(filename).parts)
+    return not installed and not filename.startswith(("<", _OWN + os.sep, *_STANDARD))
 
 
 def _short(filename: str) -> str:
@@ -36,6 +37,4 @@ def _short(filename: str) -> str:
         return filename
 
 
-_INSTALLED = tuple(
-    path + os.sep for path in {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+_STANDARD = tuple(path + os.sep for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})

@@ -23,7 +23,10 @@ from typing import Any, Literal, Self
 import networkx as nx
 
 from sherlock.errors import GraphError
+from sherlock.node_code import code_fingerprint
 from sherlock.wiring import DECLARED, END, KINDS, START, EdgeKind, RawEdge, RawNode, Wiring, read
+
+__all__ = ["Edge", "Node", "Role", "WorkflowGraph", "code_fingerprint", "difference"]
 
 Role = Literal["terminal", "initial", "middle"]
 
@@ -219,6 +222,16 @@ class WorkflowGraph:
             is_handler=raw.handler,
             deferred=raw.deferred,
         )
+
+
+def difference(a: WorkflowGraph, b: WorkflowGraph) -> str:
+    """What changed from `a` to `b`, in words: nodes renamed (probably), gone, new; edges; state keys.
+
+    Empty if the fingerprints are equal. A node counts as renamed when its neighbours are the same.
+    """
+    from sherlock.graph_difference import changes
+
+    return "; ".join(changes(a, b))
 
 
 class _Shape:

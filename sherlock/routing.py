@@ -96,7 +96,7 @@ class _Source:
         """What the function itself returns; functions defined inside it are left out. Empty: cannot be told."""
         if isinstance(self.tree, ast.Lambda):
             return [self.tree.body]
-        own = list(_own_nodes(self.tree))
+        own = list(own_nodes(self.tree))
         if any(isinstance(part, ast.Yield | ast.YieldFrom) for part in own):
             return []
         return [part.value for part in own if isinstance(part, ast.Return) and part.value is not None]
@@ -205,9 +205,10 @@ class _Source:
         return known
 
 
-def _own_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+def own_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a function's syntax tree, without the functions and classes defined inside it."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             continue
         yield child
-        yield from _own_nodes(child)
+        yield from own_nodes(child)
