@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
@@ -174,6 +174,7 @@ cases = st.builds(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(given_cases=st.lists(cases, min_size=1, max_size=4, unique_by=lambda case: case.id))
 def test_what_is_written_is_read_back(tmp_path_factory, given_cases):
     path = tmp_path_factory.mktemp("cases") / "c.jsonl"
@@ -184,6 +185,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, given_cases):
         assert (case.inputs, case.expected, case.context) == (again.inputs, again.expected, again.context)
 
 
+@settings(deadline=None, max_examples=50)
 @given(case=cases)
 def test_the_key_sees_every_field(case):
     other = {"inputs": "other!", "expected": "other!", "references": {"other!": ""}, "id": "other!"}

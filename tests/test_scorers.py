@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph
@@ -86,6 +86,7 @@ def test_numeric(got, expected, right):
     assert score("numeric", {"answer": got}, expected) == right
 
 
+@settings(deadline=None, max_examples=50)
 @given(number=st.integers(-(10**9), 10**9))
 def test_numeric_reads_every_spelling(number):
     for text in (f"so {number}", f"{number:,}", f"${number:,}.00", f"<b>{number}</b>", f"= {number}."):
@@ -287,7 +288,6 @@ def test_what_cannot_be_called_is_refused_at_once():
 
 
 def test_a_function_in_a_file(tmp_path):
-    pytest.importorskip("sherlock.loading")
     path = tmp_path / "mine.py"
     path.write_text("def right(output, case):\n    return output == case.expected\n")
     resolved = resolve_scorer(f"{path}:right")

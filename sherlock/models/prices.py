@@ -60,7 +60,7 @@ class Prices:
         """
         names = list(_names(model))
         price = next((self._own[name] for name in names if name in self._own), None)
-        if price is None and (model == "local" or (base_url is not None and _is_loopback(base_url))):
+        if price is None and (model == "local" or (base_url is not None and is_loopback(base_url))):
             return 0.0
         price = price or _shipped_price(names)
         return None if price is None else price.usd(usage)
@@ -94,7 +94,8 @@ def _names(model: str) -> Iterator[str]:
             yield name
 
 
-def _is_loopback(base_url: str) -> bool:
+def is_loopback(base_url: str) -> bool:
+    """Whether the address is on this machine, which nobody else can reach."""
     host = urlsplit(base_url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

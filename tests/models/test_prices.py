@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sherlock.errors import ModelError
@@ -110,6 +110,7 @@ usages = st.builds(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(a=usages, b=usages)
 def test_the_price_of_a_sum_is_the_sum_of_prices(a, b):
     prices = Prices()
