@@ -50,7 +50,7 @@ def read_text(update: Any) -> str:
 
 def read_json(update: Any) -> JSONValue:
     """What `read_text` shows, as a JSON value: of the one written key, or an object of all written keys."""
-    keys = _written(update)
+    keys = written(update)
     if not keys:
         return None
     encoded = {key: encode(value) for key, value in keys.items()}
@@ -59,7 +59,7 @@ def read_json(update: Any) -> JSONValue:
 
 def read_value(update: Any) -> Any:
     """The value itself, not as text: of the one written key, else a dict of all written keys, else None."""
-    keys = _written(update)
+    keys = written(update)
     if len(keys) == 1:
         return next(iter(keys.values()))
     return keys or None
@@ -78,7 +78,7 @@ def write_text(update: Any, text: str, *, node: str = "") -> Any:
         The text cannot be cast; the message names `node` and the key.
 
     """
-    keys = _written(update)
+    keys = written(update)
     if text == read_text(update):
         return update
     if not keys:
@@ -107,7 +107,7 @@ def write_value(update: Any, value: Any, *, node: str = "") -> Any:
         Nothing was written, or `value` is no mapping though several keys were.
 
     """
-    keys = _written(update)
+    keys = written(update)
     if not keys:
         raise InjectionError(f"{_place(node)} wrote nothing, so {shorten(value)} has no place to go; leave it out")
     if len(keys) == 1:
@@ -147,14 +147,14 @@ _EQUATION = re.compile(r"[\d)]\s*[-+*/\u00d7\u00f7^]\s*[\d(][^=\n]*=\s*[-\w(]|\\
 _COMPUTE = re.compile(r"(?i)\b(comput|calculat|solv(e|ing)\b|evaluat|equation|arithmetic|integral|how (much|many)\b)")
 
 
-def _written(update: Any) -> dict[str, Any]:
+def written(update: Any) -> dict[str, Any]:
     """The keys that an update writes, with their values; a bare value is written to LangGraph's root key."""
     if update is None:
         return {}
     if isinstance(update, _command()):
         return _pairs(update.update)
     if _is_batch(update):
-        return {key: value for part in update for key, value in _written(part).items()}
+        return {key: value for part in update for key, value in written(part).items()}
     if _is_keyed(update):
         return dict(update)
     if is_whole_state(update):
@@ -184,7 +184,7 @@ def _written_fields(update: Any) -> dict[str, Any]:
 
 
 def _pairs(update: Any) -> dict[str, Any]:
-    return dict(update) if _is_pairs(update) else _written(update)
+    return dict(update) if _is_pairs(update) else written(update)
 
 
 def _is_pairs(update: Any) -> bool:
@@ -265,7 +265,7 @@ def _replace_pairs(update: Any, values: dict[str, Any], node: str, *, check: boo
 
 def _replace_in_batch(update: Any, values: dict[str, Any], node: str, *, check: bool) -> Any:
     """Each value goes to the part that held it, a new key to the last part that wrote anything."""
-    parts = [_written(part) for part in update]
+    parts = [written(part) for part in update]
     holder = {key: index for index, keys in enumerate(parts) for key in keys}
     last = max(holder.values())
     changed = []
@@ -292,7 +292,7 @@ def _replace_fields(update: Any, values: dict[str, Any], node: str, *, check: bo
 def _calls_tools(value: Any) -> bool:
     if is_messages(value):
         return isinstance(read_messages(value), list)
-    keys = _written(value)
+    keys = written(value)
     return any(is_messages(v) and isinstance(read_messages(v), list) for v in keys.values())
 
 

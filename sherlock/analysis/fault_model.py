@@ -22,8 +22,8 @@ KINDS: Final[tuple[Kind, ...]] = ("prompt", "context", "output")
 TABLE_1: Final[dict[Kind, float]] = {"prompt": 0.2863, "context": 0.1868, "output": 0.5269}
 """How often each kind of failure is seen in practice, adding up to 1 (arXiv:2511.00330, Table 1).
 
-Behavioural deviation, context loss, execution fault; failures of control flow and of verification are left out and
-the rest is scaled up.
+Behavioural deviation, context loss, execution fault; failures of control flow and of verification are
+left out and the rest is scaled up.
 """
 
 
@@ -41,9 +41,9 @@ Corrupted: TypeAlias = str | Raw | list[str]
 class FaultContext:
     """What a fault may look at beside the text.
 
-    `history`: what the node was given by the nodes before it, nearest last. `others`: what the same node put out in
-    other cases. `prompts`: directives of other nodes. `raw`: the node's whole update, or None where it is unknown.
-    `category`: the kind of content, found from the text where it is "".
+    `history`: what the node was given by the nodes before it, nearest last. `others`: what the same node
+    put out in other cases. `prompts`: directives of other nodes. `raw`: the node's whole update, or None
+    where it is unknown. `category`: the kind of content, found from the text where it is "".
     """
 
     history: list[str] = field(default_factory=list)
@@ -57,10 +57,10 @@ class FaultContext:
 class Fault:
     """One way in which a node fails.
 
-    `kind`: `prompt` corrupts the directive, `context` what the node was given, `output` what it put out. `weight`: the
-    share within its kind. `apply(text, rng, ctx)` or `apply(text, rng)` returns the corrupted text, `Raw(value)` (for
-    an output), the new history (for context), or None where the fault does not fit; `rng` is a `random.Random` and the
-    only source of chance it may use.
+    `kind`: `prompt` corrupts the directive, `context` what the node was given, `output` what it put out.
+    `weight`: the share within its kind. `apply(text, rng, ctx)` or `apply(text, rng)` returns the
+    corrupted text, `Raw(value)` (for an output), the new history (for context), or None where the fault
+    does not fit; `rng` is a `random.Random` and the only source of chance it may use.
     """
 
     name: str
@@ -109,8 +109,8 @@ def draw(
 ) -> list[Drawn]:
     """Draw up to `n` different faults of one kind, by weight and without replacement.
 
-    Faults that do not fit, change nothing, or do what one drawn before did are passed over, so fewer than `n` come
-    back when no more fit. The same faults, arguments and state of `rng` give the same draw.
+    Faults that do not fit, change nothing, or do what one drawn before did are passed over, so fewer than
+    `n` come back when no more fit. The same faults, arguments and state of `rng` give the same draw.
     """
     pool = [fault for fault in faults if fault.kind == kind]
     drawn: list[Drawn] = []
@@ -130,8 +130,9 @@ def draw(
 def is_change(kind: Kind, text: str, corrupted: Corrupted, ctx: FaultContext) -> bool:
     """Tell whether a corruption differs from the original in more than its form.
 
-    Blank parts of the history do not count, nor does a number or JSON that is equal by value, nor white space, case
-    or outer punctuation (`sherlock.equivalence`); an output is compared as it reads once it is written.
+    Blank parts of the history do not count, nor does a number or JSON that is equal by value, nor white
+    space, case or outer punctuation (`sherlock.equivalence`); an output is compared as it reads once it
+    is written.
     """
     if isinstance(corrupted, list):
         return [part for part in corrupted if part.strip()] != [part for part in ctx.history if part.strip()]
@@ -147,10 +148,13 @@ def is_change(kind: Kind, text: str, corrupted: Corrupted, ctx: FaultContext) ->
 
 def is_castable(corrupted: str, ctx: FaultContext) -> bool:
     """Tell whether a text can stand in the node's update; True where the update is unknown."""
+    if ctx.raw is None:
+        return True
     try:
-        return ctx.raw is None or write_text(ctx.raw, corrupted) is not None
+        write_text(ctx.raw, corrupted)
     except InjectionError:
         return False
+    return True
 
 
 def corrupt_update(update: Any, corrupted: str | Raw, node: str = "") -> Any:
@@ -169,11 +173,8 @@ def corrupt_update(update: Any, corrupted: str | Raw, node: str = "") -> Any:
 def check_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """The faults as a tuple, if they can be drawn from.
 
-    Raises
-    ------
-    InjectionError
-        There are none, one is no `Fault`, has an unknown kind, a weight that is no positive number, an `apply` that
-        cannot be called, or a name that another has too.
+    Raises ------ InjectionError There are none, one is no `Fault`, has an unknown kind, a weight that is
+    no positive number, an `apply` that cannot be called, or a name that another has too.
     """
     checked = tuple(faults)
     if not checked:

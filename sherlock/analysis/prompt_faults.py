@@ -14,23 +14,23 @@ from sherlock.equivalence import normalise
 Candidates = Callable[[str, random.Random, FaultContext], Iterator[str]]
 
 
-def another_task(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str]:
+def another_task(_text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str]:
     """The directive of another task: a router or a template that mixed up two nodes."""
     yield from rng.sample(ctx.prompts, len(ctx.prompts))
     yield from rng.sample(_TASKS, len(_TASKS))
 
 
-def instruction_dropped(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str]:
+def instruction_dropped(_text: str, _rng: random.Random, _ctx: FaultContext) -> Iterator[str]:
     """No directive at all: a system prompt that was lost, or that the model ignored."""
     yield ""
 
 
-def constraint_negated(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str]:
+def constraint_negated(text: str, rng: random.Random, _ctx: FaultContext) -> Iterator[str]:
     """One constraint turned round: a model that misreads a rule, a limit or a format."""
     yield from flips(text, rng, _CONSTRAINTS)
 
 
-def role_swapped(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str]:
+def role_swapped(text: str, rng: random.Random, _ctx: FaultContext) -> Iterator[str]:
     """Another role than the one assigned, or one where none was: a model that falls out of its role."""
     roles = rng.sample(_ROLES, len(_ROLES))
     stated = _ROLE.search(text)

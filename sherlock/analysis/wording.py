@@ -1,6 +1,7 @@
 """Small edits of English wording and of numbers in place, each a way to make a text say something else.
 
-Every function yields complete new texts, in a random order, one edit each; nothing where nothing can be edited.
+Every function yields complete new texts, in a random order, one edit each; nothing where nothing can be
+edited.
 """
 
 import random
@@ -20,7 +21,10 @@ def flips(text: str, rng: random.Random, opposites: Mapping[str, str]) -> Iterat
     matches = list(_any_of(tuple(opposites)).finditer(text))
     lowered = {phrase.casefold(): opposite for phrase, opposite in opposites.items()}
     for match in rng.sample(matches, len(matches)):
-        yield _replaced(text, match, like(lowered[match[0].casefold()], match[0]))
+        # matching without case lets in letters such as the dotless i, which do not fold to ASCII
+        opposite = lowered.get(match[0].casefold())
+        if opposite is not None:
+            yield _replaced(text, match, like(opposite, match[0]))
 
 
 def like(word: str, model: str) -> str:
@@ -155,9 +159,29 @@ _WRONG_UNITS = [
 _UNITS = {
     **dict(_WRONG_UNITS),
     **{f"{unit}s": "feet" if wrong == "foot" else f"{wrong}s" for unit, wrong in _WRONG_UNITS},
-    **{"kg": "g", "g": "kg", "km": "mi", "mi": "km", "m": "cm", "cm": "mm", "mm": "cm", "l": "ml", "ml": "l"},
-    **{"s": "ms", "ms": "s", "min": "h", "h": "min", "mb": "GB", "gb": "MB", "kb": "MB", "usd": "eur", "eur": "usd"},
-    **{"°c": "°F", "°f": "°C", "%": " per mille", "percent": "per mille", "celsius": "fahrenheit"},
+    "kg": "g",
+    "g": "kg",
+    "km": "mi",
+    "mi": "km",
+    "m": "cm",
+    "cm": "mm",
+    "mm": "cm",
+    "l": "ml",
+    "ml": "l",
+    "s": "ms",
+    "ms": "s",
+    "min": "h",
+    "h": "min",
+    "mb": "GB",
+    "gb": "MB",
+    "kb": "MB",
+    "usd": "eur",
+    "eur": "usd",
+    "°c": "°F",
+    "°f": "°C",
+    "%": " per mille",
+    "percent": "per mille",
+    "celsius": "fahrenheit",
 }
 
 
