@@ -1,1 +1,62 @@
-"""Sherlock."""
+"""Sherlock finds the steps of a LangGraph agent that matter, checks those, and does not wait for the check.
+
+Names are loaded when they are first used, so `import sherlock` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sherlock.analysis.analyze import Progress as Progress
+    from sherlock.analysis.analyze import aanalyze as aanalyze
+    from sherlock.analysis.artefact import Analysis as Analysis
+    from sherlock.analysis.fault_model import Fault as Fault
+    from sherlock.analysis.fault_model import Raw as Raw
+    from sherlock.calls import analyze as analyze
+    from sherlock.cases import Case as Case
+    from sherlock.effects import effects as effects
+    from sherlock.estimate import Estimate as Estimate
+    from sherlock.graph import WorkflowGraph as WorkflowGraph
+    from sherlock.usage import Energy as Energy
+    from sherlock.usage import Limits as Limits
+    from sherlock.usage import Usage as Usage
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Analysis": "sherlock.analysis.artefact",
+    "Case": "sherlock.cases",
+    "Energy": "sherlock.usage",
+    "Estimate": "sherlock.estimate",
+    "Fault": "sherlock.analysis.fault_model",
+    "Limits": "sherlock.usage",
+    "Progress": "sherlock.analysis.analyze",
+    "Raw": "sherlock.analysis.fault_model",
+    "Usage": "sherlock.usage",
+    "WorkflowGraph": "sherlock.graph",
+    "aanalyze": "sherlock.analysis.analyze",
+    "analyze": "sherlock.calls",
+    "effects": "sherlock.effects",
+}
+_ERRORS = (
+    "SherlockError ArtefactError GraphError CasesError InjectionError StoreError ModelError MissingRecording "
+    "LimitReached PlanError PlanMismatch VerifierError VerifierNotFound SpeculationError RollbackLimit NotRevertible"
+).split()
+_MODULES = ("errors", "faults", "models")
+
+__all__ = [*sorted(_HOME), *sorted(_ERRORS)]  # noqa: PLE0604  (names, all of them)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME or name in _ERRORS:
+        value = getattr(importlib.import_module(_HOME.get(name, "sherlock.errors")), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"sherlock.{name}")
+    else:
+        raise AttributeError(f"module 'sherlock' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, *_MODULES])

@@ -7,7 +7,7 @@ files that are equal but for that key.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
@@ -15,7 +15,7 @@ from sherlock.errors import ArtefactError
 from sherlock.estimate import Estimate
 from sherlock.usage import NO_USAGE, Usage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 def _without_seconds(usage: Usage) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def find_directive(prompts: Sequence[tuple[Message, ...]]) -> Directive | None:
     if text := system_text(prompts[0]):
         return Directive(text, "system")
     distinct = set(prompts)
-    if len(distinct) < 3:  # noqa: PLR2004  (two prompts may agree by chance)
+    if len(distinct) < 3:  # two prompts may agree by chance
         return None
     shared = _shared_turns(distinct)
     if shared:

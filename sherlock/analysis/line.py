@@ -4,6 +4,7 @@ A replay starts from a copy of one recorded checkpoint in a saver of its own, so
 not a fork: LangGraph writes no extra checkpoint and step numbers stay those of the recorded run.
 """
 
+import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -40,7 +41,10 @@ class LineSaver(BaseCheckpointSaver[int]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         ns = config["configurable"].get("checkpoint_ns", "")
         found = self._latest.get(ns)
-        return found and found._replace(pending_writes=list(self._writes[ns].values()))
+        if found is None:
+            return None
+        writes = list(self._writes[ns].values())
+        return found._replace(checkpoint=own_checkpoint(found.checkpoint, _shallow), pending_writes=writes)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return self.get_tuple(config)
@@ -76,7 +80,7 @@ class LineSaver(BaseCheckpointSaver[int]):
     ) -> RunnableConfig:
         ns = config["configurable"].get("checkpoint_ns", "")
         at = _config(ns, checkpoint["id"])
-        self._latest[ns] = CheckpointTuple(at, checkpoint, metadata)
+        self._latest[ns] = CheckpointTuple(at, own_checkpoint(checkpoint, _shallow), metadata)
         self._writes[ns] = {}
         if ns == "":
             self._on_step(metadata["step"], checkpoint, metadata)
@@ -122,6 +126,19 @@ class LineSaver(BaseCheckpointSaver[int]):
 
     def get_next_version(self, current: int | None, channel: None) -> int:  # noqa: ARG002
         return (current or 0) + 1
+
+
+def own_checkpoint(checkpoint: Checkpoint, own: Callable[[Any], Any]) -> Checkpoint:
+    """A copy of `checkpoint` that nothing else changes: LangGraph goes on working in the one that it saved or loaded."""
+    mine = checkpoint.copy()
+    mine["channel_values"] = {channel: own(value) for channel, value in checkpoint["channel_values"].items()}
+    mine["channel_versions"] = dict(checkpoint["channel_versions"])
+    mine["versions_seen"] = {node: dict(seen) for node, seen in checkpoint["versions_seen"].items()}
+    return mine
+
+
+def _shallow(value: Any) -> Any:
+    return copy.copy(value) if isinstance(value, list | set | dict) else value
 
 
 def _config(ns: str, checkpoint_id: str) -> RunnableConfig:

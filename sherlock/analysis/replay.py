@@ -20,7 +20,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
-from sherlock.analysis.line import THREAD, LineSaver
+from sherlock.analysis.line import THREAD, LineSaver, own_checkpoint
 from sherlock.canonical import digest
 from sherlock.cases import Case
 from sherlock.errors import MissingRecording, ModelError, SherlockError
@@ -173,7 +173,7 @@ class Replayer:
         if twin.store is not None:
             hook.overlay = twin.store = OverlayStore(twin.store)
         if start.checkpoint is not None and start.metadata is not None:
-            saver.start_from(_private_checkpoint(start.checkpoint), start.metadata)
+            saver.start_from(own_checkpoint(start.checkpoint, private), start.metadata)
         hook.turn, hook.answers = start.turn, start.answers
         try:
             with hooked(hook):
@@ -181,14 +181,16 @@ class Replayer:
             if line.unanswered is None:
                 with hook.metered():
                     line.score = await self.score(line.output, case)
+            else:
+                line.error = "stopped at an interrupt without an answer"
         except Masked:
             assert hook.base is not None
             line.masked, line.output = True, hook.base.output
             line.score, line.error = hook.base.score, hook.base.error
         except SherlockError:
             raise
-        except Exception as error:  # whatever the user's graph raises is how this line ends
-            line.error = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  (whatever the user's graph raises is how this line ends)
+            line.error = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         finally:
             hook.close()
         hook.raise_refusals()
@@ -347,7 +349,7 @@ class _Hook:
         state = digest([checkpoint["channel_values"], writes])
         self.line.states[step] = state
         if isinstance(self.line, CleanRun):
-            self.line.starts[step] = Start(_private_checkpoint(checkpoint), metadata, self.turn, self.answers)
+            self.line.starts[step] = Start(own_checkpoint(checkpoint, private), metadata, self.turn, self.answers)
         masking = self.base is not None and self.replayer.resumable and step >= self.first_step
         if masking and self.base is not None and self.base.states.get(step) == state:
             raise Masked
@@ -373,7 +375,7 @@ class _Hook:
         for scope in self._scopes:
             for call in scope.calls:
                 status = call.status
-                if call.failed and (status is None or status == 429 or status >= 500):  # noqa: PLR2004
+                if call.failed and (status is None or status == 429 or status >= 500):
                     said = f"answered {status}" if status else "could not be reached"
                     raise ModelError(
                         f"the model {call.model!r} {said} ({error}); start its server or check its address"
@@ -454,17 +456,9 @@ def private(value: Any) -> Any:
         return value
 
 
-def _private_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
-    own = checkpoint.copy()
-    own["channel_values"] = {key: private(value) for key, value in checkpoint["channel_values"].items()}
-    own["channel_versions"] = dict(checkpoint["channel_versions"])
-    own["versions_seen"] = {node: dict(seen) for node, seen in checkpoint["versions_seen"].items()}
-    return own
-
-
 def is_resumable(graph: CompiledStateGraph[Any, Any, Any, Any]) -> bool:
     """Whether one checkpoint of the outermost graph holds the whole state."""
-    from langgraph.channels.delta import DeltaChannel  # noqa: PLC0415
+    from langgraph.channels.delta import DeltaChannel
 
-    stateful = any(sub.checkpointer is True for _, sub in graph.get_subgraphs(recurse=True))
+    stateful = any(getattr(sub, "checkpointer", None) is True for _, sub in graph.get_subgraphs(recurse=True))
     return not stateful and not any(isinstance(channel, DeltaChannel) for channel in graph.channels.values())

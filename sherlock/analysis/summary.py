@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sherlock.analysis import vulnerability as v
 from sherlock.analysis.artefact import (
@@ -96,7 +96,7 @@ def summarise(
     """Put the artefact together."""
     usable = [record for record in records if not record.skipped]
     scores = [record.score for record in usable]
-    nodes = {name: _node(name, workflow, usable, rounds, settings, settlement) for name in targets}
+    nodes = {name: _node(name, workflow, usable, rounds, settings, settlement) for name in targets if usable}
     by: RankedBy = _ranked_by(usable, targets)
     totals = rounds.totals
     return Analysis(
@@ -141,6 +141,8 @@ def _node(
     place = workflow.nodes[name]
     confidence = settings.confidence
     right, wrong = _losses(records, name, right=True), _losses(records, name, right=False)
+    harm, help_ = v.vulnerability(right, TABLE_1, confidence), v.rescue(wrong, TABLE_1, confidence)
+    accuracy = proportion(sum(r.right for r in records), len(records), confidence)
     outcomes = [o for record in records for o in record.outcomes if o.node == name]
     gains = [record.gains[name] for record in records if name in record.gains]
     errors = [record.wrong[name] for record in records if name in record.wrong]
@@ -155,16 +157,9 @@ def _node(
         depth=place.depth,
         dominator_share=place.dominator_share,
         category=statistics.mode(categories) if categories else None,
-        vulnerability=v.vulnerability(right, TABLE_1, confidence),
-        rescue=v.rescue(wrong, TABLE_1, confidence),
-        exposure=v.exposure(
-            right,
-            wrong,
-            n_right=sum(r.right for r in records),
-            n_wrong=sum(not r.right for r in records),
-            shares=TABLE_1,
-            confidence=confidence,
-        ),
+        vulnerability=harm,
+        rescue=help_,
+        exposure=v.exposure(accuracy, harm, help_),
         fault_rate=v.fault_rate(errors, confidence),
         criticality=v.repair_gain(gains, confidence),
         instability=_instability(name, rounds, confidence),

@@ -219,7 +219,7 @@ def written_keys(update: Any) -> list[str]:
 
 
 def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)  # noqa: PLR2004
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
 def _beside(address: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
