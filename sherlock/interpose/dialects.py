@@ -123,8 +123,9 @@ class Responses:
         directive: list[Any] = [body["instructions"]] if body.get("instructions") else []
         first, rest = _split_directive(old, new, bool(directive))
         out = body | {"input": _rewritten(old[len(directive) :], raws, rest)}
-        out.pop("instructions", None)
-        if first is not None:
+        if first is None:
+            out.pop("instructions", None)
+        else:
             out["instructions"] = first
         if len(out["input"]) == 1 and isinstance(out["input"][0], str):
             out["input"] = out["input"][0]
@@ -174,10 +175,10 @@ class AnthropicMessages:
         directive = bool(body.get("system"))
         first, rest = _split_directive(old, new, directive)
         out = body | {"messages": _rewritten(old[int(directive) :], body["messages"], rest)}
-        out.pop("system", None)
-        if first is not None:
-            unchanged = directive and first == text_of(body["system"])
-            out["system"] = body["system"] if unchanged else with_text(body.get("system"), first)
+        if first is None:
+            out.pop("system", None)
+        elif not directive or first != text_of(body["system"]):
+            out["system"] = with_text(body.get("system"), first)
         return out
 
     def answer(self, body: Body) -> Answer:

@@ -115,26 +115,28 @@ class Recordings:
 
     def landed(self, flight: Flight, answer: Recorded | None) -> None:
         """End a flight; see `Flight.land`."""
-        name = flight.key.name
-        waiting: list[Future[None]] = []
-        with self._lock:
-            try:
-                if answer is not None and self._find(name) is None:
-                    self._write(flight.key, answer)
-                    self._fresh.add(name)
-            finally:
-                if self._flights.get(name) is flight:
-                    del self._flights[name]
-                waiting, flight.waiting = flight.waiting, waiting
-        for future in waiting:
-            if future.set_running_or_notify_cancel():
-                future.set_result(None)
+        try:
+            with self._lock:
+                self._end_flight(flight, answer)
+        finally:
+            waiting, flight.waiting = flight.waiting, []
+            for future in waiting:
+                if future.set_running_or_notify_cancel():
+                    future.set_result(None)
 
     def names(self) -> list[str]:
         """The names of all recordings."""
         if self.path is None:
             return sorted(self._memory)
         return sorted(file.stem for file in self.path.glob("*.json"))
+
+    def _end_flight(self, flight: Flight, answer: Recorded | None) -> None:
+        name = flight.key.name
+        if self._flights.get(name) is flight:
+            del self._flights[name]
+        if answer is not None and self._find(name) is None:
+            self._write(flight.key, answer)
+            self._fresh.add(name)
 
     def _find(self, name: str) -> Recorded | None:
         if self.mode == "all" and name not in self._fresh:

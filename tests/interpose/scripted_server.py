@@ -13,6 +13,7 @@ stream), `cut` (break the stream off after so many events).
 import json
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         with script.lock:
             script.requests.append(request)
             script.headers.append({key.lower(): value for key, value in self.headers.items()})
-            number = len(script.requests)
+            number = zlib.crc32(repr(request.get("messages", request.get("input"))).encode())
         scripted = script.answer(request)
         answer = {"text": scripted} if isinstance(scripted, str) else scripted
         time.sleep(answer.get("delay", 0))
