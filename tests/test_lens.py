@@ -89,7 +89,8 @@ class DataState:
 
 
 class Opaque:
-    pass
+    def __deepcopy__(self, memo):
+        return self  # the repr of a Command copies its update, and an address must not change by that
 
 
 CALL = {"name": "lookup", "args": {"city": "Paris"}, "id": "abc", "type": "tool_call"}

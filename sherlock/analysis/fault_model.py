@@ -200,8 +200,9 @@ def _problem(fault: Any) -> str:
     number = isinstance(fault.weight, (int, float)) and not isinstance(fault.weight, bool)
     if not number or not math.isfinite(fault.weight) or fault.weight <= 0:
         return f"The fault {fault.name!r} has weight {shorten(fault.weight)}; give a positive number"
-    if not callable(fault.apply):
-        return f"The fault {fault.name!r} has {shorten(fault.apply)} for apply; give a function of (text, rng, ctx)"
+    apply: Any = fault.apply
+    if not callable(apply):
+        return f"The fault {fault.name!r} has {shorten(apply)} for apply; give a function of (text, rng, ctx)"
     return ""
 
 

@@ -27,7 +27,8 @@ def instruction_dropped(_text: str, _rng: random.Random, _ctx: FaultContext) -> 
 
 def constraint_negated(text: str, rng: random.Random, _ctx: FaultContext) -> Iterator[str]:
     """One constraint turned round: a model that misreads a rule, a limit or a format."""
-    yield from flips(text, rng, _CONSTRAINTS)
+    edits = [*flips(text, rng, _CONSTRAINTS), *_limits_raised(text)]
+    yield from rng.sample(edits, len(edits))
 
 
 def role_swapped(text: str, rng: random.Random, _ctx: FaultContext) -> Iterator[str]:
@@ -53,6 +54,16 @@ def first_change(find: Candidates) -> Callable[[str, random.Random, FaultContext
     return apply
 
 
+def _limits_raised(text: str) -> Iterator[str]:
+    """Ten times the number of words, sentences or items that is asked for."""
+    for match in _LIMIT.finditer(text):
+        yield f"{text[: match.end('number')]}0{text[match.end('number') :]}"
+
+
+_LIMIT = re.compile(
+    r"(?i)\b(?P<number>[1-9]\d{0,4})[ -]"
+    r"(?:words?|sentences?|lines?|characters?|digits?|items?|steps?|points?|bullets?)\b"
+)
 _ROLE = re.compile(r"(?i)\byou(?:'re| are)\s+(?:now\s+)?(?P<role>(?:an?|the)\s+[^.,;:\n]+)")
 
 _ROLES = [

@@ -100,10 +100,10 @@ _UNIT = re.compile(r"\s?(?P<unit>°\s?[CF]|%|[^\W\d_]+)(?!\w)")
 _NO = re.compile(r"(?i)\bno\b(?=\s*(?:[.,!;:\"']|$))")
 _NOT = re.compile(
     r"\b(?P<verb>is|are|was|were|has|have|had|does|do|did|will|would|should|could|must|may|might|can)"
-    r"(?:\s+not\b|n't\b|not\b)"
+    r"(?:\s+not\b|n['\u2019]t\b|not\b|(?<=can)['\u2019]t\b)"
 )
 _VERB = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|does|do|did|will|would|should|could|must|may|might|can)\b(?!\s+not\b|n't|')"
+    r"\b(?:is|are|was|were|has|have|had|does|do|did|will|would|should|could|must|may|might|can)\b(?!\s+not\b|n['\u2019]t|['\u2019])"
 )
 
 _PAIRS = [
@@ -132,7 +132,7 @@ _PAIRS = [
     ("open", "closed"),
     ("high", "low"),
 ]
-_OPPOSITES = {"yes": "no", **dict(_PAIRS), **{right: left for left, right in _PAIRS}}
+_OPPOSITES = {"yes": "no", "won't": "will", **dict(_PAIRS), **{right: left for left, right in _PAIRS}}
 
 _WRONG_UNITS = [
     ("dollar", "cent"),
