@@ -200,8 +200,9 @@ class AnthropicMessages:
             generated += len(_get(delta, "text") or _get(delta, "partial_json") or "")
             for reported in (_get(_get(data, "message"), "usage"), _get(data, "usage")):
                 usage |= {k: v for k, v in (reported or {}).items() if v is not None}
-        complete = "message_stop" in kinds
-        if not complete and "message_delta" not in kinds:
+        # some clients stop reading here, before the event that says no more than that it was the last
+        complete = any(_get(_get(event.data, "delta"), "stop_reason") for event in events)
+        if not complete:
             usage.pop("output_tokens", None)  # the opening event announces one token, whatever follows
         return self._metered(usage, "".join(texts), generated, complete=complete, failed="error" in kinds)
 
