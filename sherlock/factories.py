@@ -69,7 +69,7 @@ def _no_graph(thing: Any) -> str | None:
         (inspect.isgenerator(thing), "is a plain generator: decorate its function with contextlib.contextmanager"),
         (inspect.isasyncgen(thing), "is a plain generator: decorate its function with contextlib.asynccontextmanager"),
         (isinstance(thing, type) and not can_open, f"is the class {getattr(thing, '__name__', '')}, {_NAME_ONE}"),
-        (not can_open and not callable(thing), f"is a {kind}, {_NAME_ONE}"),
+        (not can_open and not callable(thing), f"is of type {kind}, {_NAME_ONE}"),
     ]
     return next((cure for is_so, cure in wrong if is_so), None)
 

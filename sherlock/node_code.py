@@ -148,7 +148,7 @@ class _Walk:
         self.tokens.append(function.__qualname__)
         self.tokens.append(_source(function) or _bytecode(function.__code__))
         self._all(function.__defaults__, function.__kwdefaults__)
-        self._values(_held(function), _changing(function.__module__))
+        self._values(_held(function), _changing(sys.modules.get(function.__module__)))
 
     def _class(self, cls: type) -> None:
         self.tokens.append(cls.__qualname__)
@@ -167,7 +167,7 @@ class _Walk:
         if not (_is_own(type(thing)) or _is_transparent(thing)):
             return
         classes = [cls for cls in type(thing).__mro__ if cls.__module__ not in _LARGE_BASES]
-        changing = {name for cls in classes for name in _changing(cls.__module__, cls.__name__)}
+        changing = {name for cls in classes for name in _changing(sys.modules.get(cls.__module__), cls.__name__)}
         self._values({f".{name}": value for name, value in _attributes(thing).items()}, changing)
 
     def _values(self, held: Mapping[str, object], changing: AbstractSet[str]) -> None:
@@ -182,7 +182,7 @@ def _source(thing: FunctionType | type) -> str | None:
     if thing.__name__ == "<lambda>":
         return None
     if isinstance(thing, type):
-        tree = _module_tree(thing.__module__)
+        tree = _module_tree(sys.modules.get(thing.__module__))
         found = [part for part in ast.walk(tree) if isinstance(part, ast.ClassDef) and part.name == thing.__name__]
         return "\n".join(map(ast.unparse, found))
     try:
@@ -192,11 +192,11 @@ def _source(thing: FunctionType | type) -> str | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _module_tree(name: str) -> ast.Module:
+def _module_tree(module: ModuleType | None) -> ast.Module:
     """The source of a whole module; an empty one where there is none."""
     try:
-        return ast.parse(inspect.getsource(sys.modules[name]))
-    except (KeyError, OSError, TypeError, SyntaxError, ValueError):
+        return ast.parse(inspect.getsource(module) if module is not None else "")
+    except (OSError, TypeError, SyntaxError, ValueError):
         return ast.Module(body=[], type_ignores=[])
 
 
@@ -263,12 +263,18 @@ def _is_transparent(thing: object) -> bool:
 
 
 def _attributes(thing: object) -> dict[str, object]:
-    slots = {name for cls in type(thing).__mro__ for name in getattr(cls, "__slots__", ()) if isinstance(name, str)}
+    """Fields, slots and attributes, without what is only worked out from them and kept."""
+    cls = type(thing)
+    fields = getattr(cls, "model_fields", None)
+    if isinstance(fields, dict):
+        return {name: getattr(thing, name, None) for name in fields}
+    slots = {name for base in cls.__mro__ for name in getattr(base, "__slots__", ()) if isinstance(name, str)}
     held = {name: getattr(thing, name) for name in slots if hasattr(thing, name)}
     held.update(getattr(thing, "__dict__", {}))
     # LangGraph gives a synchronous function an asynchronous twin that only calls it in a thread.
-    twin = hasattr(held.get("afunc"), "__wrapped__")
-    return {name: value for name, value in held.items() if not name.startswith("__") and not (twin and name == "afunc")}
+    twin = {"afunc"} if hasattr(held.get("afunc"), "__wrapped__") else set()
+    kept = {name for name in held if isinstance(getattr(cls, name, None), functools.cached_property)}
+    return {name: held[name] for name in held.keys() - twin - kept if not name.startswith("__")}
 
 
 def _written(member: object) -> list[FunctionType]:
@@ -278,7 +284,7 @@ def _written(member: object) -> list[FunctionType]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _changing(module: str, cls: str = "") -> frozenset[str]:
+def _changing(module: ModuleType | None, cls: str = "") -> frozenset[str]:
     """The free names, and the `.attribute`s, that code of a module changes while it runs.
 
     With a class, only its own methods are asked: what else a library does to its objects is not this node's doing.
