@@ -547,6 +547,50 @@ def test_measures_equal_a_naive_computation_on_any_graph(wiring):
         assert graph.upstream(name) >= {other for other in names if name in reached[other] and other in live} - {name}
 
 
+@settings(max_examples=40, deadline=None)
+@given(wirings(), st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(NAMES)))
+def test_edges_equal_those_that_langgraph_draws(wiring, declared, subgraphs):
+    names, edges = wiring
+    builder = StateGraph(State)
+    for name in names:
+        builder.add_node(name, inner((START, "p"), (START, "q"), ("p", "r")) if name in subgraphs else step)
+    for source, target in edges:
+        builder.add_edge(source, target)
+    for name in sorted(declared.intersection(names)):
+        builder.add_conditional_edges(name, lambda state: "a", ["a", names[-1]])
+    compiled = builder.compile()
+    graph = read(compiled)
+    drawn = {(edge.source, edge.target) for edge in compiled.get_graph().edges if edge.target != END}
+    found = {
+        tuple(END if side == END else side.partition("/")[0] for side in (edge.source, edge.target))
+        for edge in graph.edges
+        if edge.source == START or graph.nodes[edge.source].reachable
+    }
+    within = {(name, name) for name in subgraphs}
+    assert {pair for pair in found if pair[1] != END} - within == drawn - within
+
+
+@settings(max_examples=40, deadline=None)
+@given(wirings(), st.sets(st.sampled_from(NAMES), min_size=1), st.booleans())
+def test_open_routers_leave_nothing_out(wiring, routers, entry):
+    names, edges = wiring
+    builder = wired(*edges, nodes=names)
+    for name in sorted(routers.intersection(names)):
+        builder.add_conditional_edges(name, lambda state: state["log"][0])
+    if entry:
+        builder.add_conditional_edges(START, lambda state: state["log"][0])
+    graph = read(builder)
+    live = {name for name, node in graph.nodes.items() if node.reachable}
+    assert set(graph.order) == live
+    assert live == set(names) if entry or any(graph.nodes[name].reachable for name in routers & live) else True
+    for name in live:
+        node = graph.nodes[name]
+        assert 0.0 < node.dominator_share <= 1.0
+        assert node.fan_in or node.role != "middle" or name in graph.downstream(name) or (START, name) in kinds(graph)
+        assert node.fan_in >= len({s for s, t in edges if t == name and s in live} - {name})
+    assert WorkflowGraph.from_description(graph.describe()).nodes == graph.nodes
+
+
 @settings(max_examples=30, deadline=None)
 @given(wirings(), st.randoms(use_true_random=False))
 def test_fingerprint_does_not_depend_on_order_of_construction(wiring, shuffler: random.Random):
