@@ -1,7 +1,7 @@
 """From what was measured on each case to the artefact: estimates, ranking, tiers, examples, forecast."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from sherlock.analysis import vulnerability as v
@@ -24,6 +24,8 @@ from sherlock.usage import NO_USAGE
 if TYPE_CHECKING:
     from sherlock.analysis.analyze import Settings
     from sherlock.analysis.rounds import Rounds
+
+SHARES: Mapping[str, float] = {**TABLE_1}
 
 EXAMPLES = 4
 """Examples kept for each node: the costliest faults, different ones first."""
@@ -75,7 +77,7 @@ def ranking_so_far(
     found = {
         node: estimate
         for node in targets
-        if (estimate := v.vulnerability(_losses(records, node, right=True), TABLE_1, settings.confidence)) is not None
+        if (estimate := v.vulnerability(_losses(records, node, right=True), SHARES, settings.confidence)) is not None
     }
     return tuple(sorted(found.items(), key=lambda item: (-item[1].value, item[0])))
 
@@ -141,7 +143,7 @@ def _node(
     place = workflow.nodes[name]
     confidence = settings.confidence
     right, wrong = _losses(records, name, right=True), _losses(records, name, right=False)
-    harm, help_ = v.vulnerability(right, TABLE_1, confidence), v.rescue(wrong, TABLE_1, confidence)
+    harm, help_ = v.vulnerability(right, SHARES, confidence), v.rescue(wrong, SHARES, confidence)
     accuracy = proportion(sum(r.right for r in records), len(records), confidence)
     outcomes = [o for record in records for o in record.outcomes if o.node == name]
     gains = [record.gains[name] for record in records if name in record.gains]
@@ -164,7 +166,7 @@ def _node(
         criticality=v.repair_gain(gains, confidence),
         instability=_instability(name, rounds, confidence),
         tier=next((i + 1 for i, tier in enumerate(settlement.tiers) if name in tier), None) if settlement else None,
-        kinds=tuple(kind for kind in TABLE_1 if any(loss.kind == kind for loss in right)),
+        kinds=tuple(kind for kind in SHARES if any(loss.kind == kind for loss in right)),
         by_fault=_by_fault(outcomes, records, confidence),
         deterministic=rounds.determinism.shows([name]),
         trials=len(outcomes),
@@ -203,7 +205,7 @@ def _ranked_values(
             found = {record.index: record.gains[node] for record in records if node in record.gains}
         else:
             losses = _losses(records, node, right=True)
-            found = v.case_values(losses, TABLE_1)[1] if losses else {}
+            found = v.case_values(losses, SHARES)[1] if losses else {}
         if found:
             values[node] = found
     return by, values

@@ -14,13 +14,11 @@ from langgraph.types import Command
 
 from sherlock.analysis import context
 from sherlock.analysis.directive import Directive, system_text
-from sherlock.analysis.faults import PAPER, Drawn, Fault, FaultContext, corrupt_update, draw
-from sherlock.analysis.replay import CleanRun, Execution, Injection, Line
+from sherlock.analysis.faults import KINDS, PAPER, Drawn, Fault, FaultContext, Kind, corrupt_update, draw
+from sherlock.analysis.replay import CleanRun, Execution, Injection
 from sherlock.canonical import digest
 from sherlock.errors import InjectionError
 from sherlock.lens import category_of, read_text, write_text
-
-KINDS = ("prompt", "context", "output")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,26 +66,40 @@ class Faults:
         trials: list[Trial] = []
         for kind in KINDS:
             rng = random.Random(f"{self.seed}|{run.case.id}|{execution.node}|{visit}|{kind}")
-            make = {"prompt": _Prompt, "context": _Context, "output": _Output}[kind]
-            site = make(run, execution, base, background)
-            if site.text is None:
-                continue
-            for drawn in await self._draw(kind, site, rng, execution.node):
-                trials.append(site.trial(drawn))
+            site = _SITES[kind](run, execution, base, background)
+            if site.text is not None:
+                trials += await self._trials_of(kind, site, rng)
         return trials
 
-    async def _draw(self, kind: str, site: "_Site", rng: random.Random, node: str) -> list[Drawn]:
+    async def _trials_of(self, kind: Kind, site: "_Site", rng: random.Random) -> list[Trial]:
+        """Draw until there are enough. A built-in fault that cannot be put into this node does not fit it."""
         candidates = [fault for fault in self.faults if fault.kind == kind]
+        found: list[Trial] = []
+        while candidates and (missing := self.per_kind - len(found)) > 0:
+            drawn = await self._draw(candidates, kind, site, rng, missing)
+            if not drawn:
+                break
+            for one in drawn:
+                candidates.remove(one.fault)
+                try:
+                    found.append(site.trial(one))
+                except InjectionError:
+                    if one.fault not in PAPER:
+                        raise
+        return found
 
+    async def _draw(
+        self, candidates: Sequence[Fault], kind: Kind, site: "_Site", rng: random.Random, n: int
+    ) -> list[Drawn]:
         def work() -> list[Drawn]:
-            return draw(candidates, kind, site.text or "", rng=rng, ctx=site.ctx, n=self.per_kind)
+            return draw(candidates, kind, site.text or "", rng=rng, ctx=site.ctx, n=n)
 
         try:
             if all(fault in PAPER for fault in candidates):
                 return work()
             return await asyncio.to_thread(work)  # a fault of the user's may call a model
         except InjectionError as error:
-            raise InjectionError(f"at node {node!r}: {error}") from error
+            raise InjectionError(f"at node {site.execution.node!r}: {error}") from error
 
 
 class _Site:
@@ -150,6 +162,7 @@ class _Context(_Site):
     def trial(self, drawn: Drawn) -> Trial:
         new = list(drawn.corrupted) if isinstance(drawn.corrupted, list) else [str(drawn.corrupted)]
         pieces = self.pieces
+        context.with_history(self.execution.value, pieces, new)  # raises where a text does not fit its place
 
         def change(value: Any) -> Any:
             return context.with_history(value, pieces, new)
@@ -167,6 +180,9 @@ class _Output(_Site):
         assert not isinstance(drawn.corrupted, list)
         update = corrupt_update(self.base.update, drawn.corrupted, self.execution.node)
         return self._trial(drawn, read_text(update), Injection(update=update))
+
+
+_SITES: dict[Kind, type[_Site]] = {"prompt": _Prompt, "context": _Context, "output": _Output}
 
 
 def repair(execution: Execution, gold: str) -> Trial:

@@ -118,7 +118,7 @@ class _Interposed(Runnable[Any, Any]):
 
     def __init__(self, inner: Runnable[Any, Any], name: str, full: str, *, is_container: bool) -> None:
         self.inner = inner
-        self.name = name
+        self.node = self.name = name
         self.full = full
         self.is_container = is_container
 
@@ -147,7 +147,7 @@ class _Router(Runnable[Any, Any]):
 
     def __init__(self, inner: Runnable[Any, Any], name: str, full: str) -> None:
         self.inner = inner
-        self.name = name
+        self.node = self.name = name
         self.full = full
         self.is_container = False
 
@@ -166,7 +166,7 @@ def _visit(node: _Interposed | _Router, config: RunnableConfig) -> Visit:
     metadata = config.get("metadata") or {}
     path = metadata.get("langgraph_path") or ()
     index = _send_index(path)
-    level = (int(metadata.get("langgraph_step", -1)), node.name, index)
+    level = (int(metadata.get("langgraph_step", -1)), node.node, index)
     return Visit((*_enclosing.get(), level), node.full, node.is_container, config)
 
 
