@@ -158,6 +158,8 @@ class Recordings:
                 text = (self.path / f"{name}.json").read_text("utf-8")
             except FileNotFoundError:
                 return None
+            except OSError as error:
+                raise ModelError(f"the recording {name}.json cannot be read ({error}); check the path") from error
         if text is None:
             return None
         try:
