@@ -1,0 +1,62 @@
+"""What the live view shows: stage, counts, and the ranking as it settles."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sherlock.report.bars import bar, scale
+from sherlock.report.figures import count, dollars, duration, figure
+from sherlock.report.texts import Charset
+
+if TYPE_CHECKING:
+    from sherlock.analysis.analyze import Progress
+
+SHOWN_NODES = 10
+BAR = 20
+
+
+def view(event: "Progress | None", ranking: tuple[tuple[str, Any], ...], console: Console) -> RenderableType:
+    """The state of an analysis after `event`; before the first one, that it is being prepared."""
+    from sherlock.cli.progress import STAGES
+
+    charset = Charset(console.encoding)
+    spinner = "|/-\\"[int(8 * time.monotonic()) % 4]
+    if event is None:
+        return Text.assemble(spinner, " reading graph and cases")
+    stage = Text.assemble(
+        spinner, " ", (STAGES.get(event.stage, event.stage), "bold"), f"  {duration(event.elapsed_s)}"
+    )
+    return Group(stage, _counts(event, charset), *_ranking(ranking, console, charset))
+
+
+def _counts(event: "Progress", charset: Charset) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    most = event.forecast
+    cases, trials = (most.cases, most.trials) if most else (0, 0)
+    grid.add_row("cases", _bar(event.cases, cases, charset), f"{event.cases:,} of {cases:,}, {event.right:,} right")
+    grid.add_row("trials", _bar(event.trials, trials, charset), f"{event.trials:,} of at most {trials:,}")
+    grid.add_row("calls", "", f"{count(event.model_calls)} ({dollars(event.usd)})")
+    return grid
+
+
+def _bar(done: int, total: int, charset: Charset) -> RenderableType:
+    if charset.drawn:
+        return ProgressBar(total=max(1, total), completed=done, width=BAR)
+    filled = BAR * done // max(1, total)
+    return Text("#" * filled + "." * (BAR - filled))
+
+
+def _ranking(ranking: tuple[tuple[str, Any], ...], console: Console, charset: Charset) -> list[RenderableType]:
+    if not ranking:
+        return []
+    room = max(1, min(SHOWN_NODES, console.height - 8))
+    low, high = scale([estimate for _, estimate in ranking])
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, estimate in ranking[:room]:
+        drawn = bar(estimate, low=low, high=high, width=BAR, charset=charset)
+        table.add_row(charset.cut_middle(name, 24), Text(drawn, style="cyan"), f"{figure(estimate)}  n={estimate.n}")
+    return [Text("vulnerability so far", style="dim"), table]

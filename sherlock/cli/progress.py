@@ -1,0 +1,127 @@
+"""How far an analysis is, on standard error: a live view on a terminal, else a line now and then."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from sherlock.cli import console
+from sherlock.report.content import forecast_lines
+from sherlock.report.figures import count, dollars, duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sherlock.analysis.analyze import Progress
+
+EVERY_S = 10.0
+SHOWN_NODES = 10
+STAGES = {
+    "forecast": "reading",
+    "clean": "running the cases",
+    "sham": "injecting faults",
+    "trial": "injecting faults",
+    "look": "looking at the ranking",
+    "done": "done",
+}
+
+
+class Watch(Protocol):
+    """Is told how far an analysis is; open for as long as it lasts."""
+
+    def __call__(self, event: "Progress", /) -> None: ...
+    def say(self, text: str) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def watch(*, quiet: bool) -> Watch:
+    """What suits standard error."""
+    if quiet:
+        return Lines(every_s=float("inf"))
+    return Live() if console.is_live() else Lines()
+
+
+class Lines:
+    """A line for every look, and every `every_s` seconds. With infinite seconds: only what it is told to say."""
+
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
+        self._last = time.monotonic()
+        self._silent = every_s == float("inf")
+
+    def __call__(self, event: "Progress") -> None:
+        if self._silent:
+            return
+        if event.stage == "forecast" and event.forecast is not None:
+            for line in forecast_lines(event.forecast):
+                self.say(line)
+        elif event.stage == "look" or time.monotonic() - self._last >= self._every_s:
+            self._last = time.monotonic()
+            self.say(summary(event))
+
+    def say(self, text: str) -> None:
+        print("sherlock:", text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Live:
+    """A view that is drawn again four times a second, and gone at the end."""
+
+    def __init__(self) -> None:
+        from rich.live import Live as RichLive
+
+        self._console = console.for_progress()
+        self._event: Progress | None = None
+        self._ranking: tuple[tuple[str, Any], ...] = ()
+        self._live = RichLive(
+            get_renderable=self._view,
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+            redirect_stdout=False,
+        )
+
+    def __call__(self, event: "Progress") -> None:
+        self._event = event
+        self._ranking = event.ranking or self._ranking
+        if event.stage == "forecast" and event.forecast is not None:
+            for line in forecast_lines(event.forecast):
+                self.say(line)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, style="dim")
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def _view(self) -> "RenderableType":
+        from sherlock.cli.live_view import view
+
+        return view(self._event, self._ranking, self._console)
+
+
+def summary(event: "Progress") -> str:
+    """One line: how far it is and what it has taken."""
+    most = event.forecast
+    cases = f"{event.cases:,} of {most.cases:,} cases" if most else count(event.cases, "case")
+    trials = f"{event.trials:,} of at most {most.trials:,} trials" if most else count(event.trials, "trial")
+    stage = event.what if event.stage == "look" and event.what else STAGES.get(event.stage, event.stage)
+    usd = "" if event.usd == 0 else f" ({dollars(event.usd)})"
+    return (
+        f"{stage}: {cases} run, {event.right:,} right; {trials}; "
+        f"{count(event.model_calls, 'model call')}{usd}; {duration(event.elapsed_s)}"
+    )
