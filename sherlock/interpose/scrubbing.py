@@ -8,7 +8,7 @@ SCRUBBED = "[secret]"
 
 _CERTAIN = re.compile(
     r"\bsk-[A-Za-z0-9_\-]{12,}"
-    r"|\b(?:gh[pousr]|github_pat|glpat|hf|xox[abprs]|npm|pypi)[_-][A-Za-z0-9_\-]{16,}"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|hf_|xox[abprs]-|npm_|pypi-)[A-Za-z0-9_\-]{16,}"
     r"|\bA(?:KIA|SIA)[0-9A-Z]{16}\b"
     r"|\bAIza[0-9A-Za-z_\-]{30,}"
     r"|\beyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]{8,}"
@@ -22,6 +22,29 @@ _LIKELY = re.compile(
 _FIELD = re.compile(
     r"(?:x-)?api[_-]?key|authorization|password|passwd|client[_-]?secret|access[_-]?token|secret", re.IGNORECASE
 )
+# A prompt is long and holds no secret: looking for these first takes a tenth of the time.
+_CERTAIN_HINTS = tuple(
+    [
+        "sk-",
+        "ghp",
+        "gho",
+        "ghu",
+        "ghs",
+        "ghr",
+        "github_pat",
+        "glpat",
+        "hf_",
+        "xox",
+        "npm_",
+        "pypi-",
+        "AKIA",
+        "ASIA",
+        "AIza",
+        "eyJ",
+        "Bearer",
+    ]
+)
+_LIKELY_HINTS = ("key", "authorization", "passw", "secret", "token")
 
 
 def scrub(value: Any) -> Any:
@@ -36,8 +59,7 @@ def scrub_certain(value: Any) -> Any:
 
 def _scrubbed(value: Any, *, likely: bool) -> Any:
     if isinstance(value, str):
-        text = _CERTAIN.sub(SCRUBBED, value)
-        return _LIKELY.sub(rf"\1{SCRUBBED}", text) if likely else text
+        return _scrubbed_text(value, likely=likely)
     if isinstance(value, Mapping):
         return {
             key: SCRUBBED if isinstance(item, str) and _FIELD.fullmatch(key) else _scrubbed(item, likely=likely)
@@ -46,3 +68,13 @@ def _scrubbed(value: Any, *, likely: bool) -> Any:
     if isinstance(value, list | tuple):
         return [_scrubbed(item, likely=likely) for item in value]
     return value
+
+
+def _scrubbed_text(text: str, *, likely: bool) -> str:
+    if any(hint in text for hint in _CERTAIN_HINTS):
+        text = _CERTAIN.sub(SCRUBBED, text)
+    if likely:
+        lower = text.lower()
+        if any(hint in lower for hint in _LIKELY_HINTS):
+            text = _LIKELY.sub(rf"\1{SCRUBBED}", text)
+    return text

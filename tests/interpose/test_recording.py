@@ -125,6 +125,21 @@ def test_scrubbing_leaves_the_rest_alone_and_has_nothing_left_to_do(value: Any) 
     assert scrub(value) == scrub_certain(value) == value
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        *(f"{prefix}{'aB3-' * 6}" for prefix in ("sk-", "sk-ant-", "glpat-", "xoxb-", "pypi-")),
+        *(f"{prefix}{'aB3d' * 9}" for prefix in ("ghp_", "gho_", "github_pat_", "hf_", "npm_", "AIza")),
+        "AKIAIOSFODNN7EXAMPLE",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLXBhcnQ",
+    ],
+)
+def test_a_secret_is_scrubbed_wherever_it_stands(secret: str) -> None:
+    found = scrub_certain({"messages": [{"content": [{"text": f"use {secret}, please"}]}]})
+    assert found == {"messages": [{"content": [{"text": "use [secret], please"}]}]}
+    assert scrub(secret) == "[secret]"
+
+
 def test_scrubbing_spares_tokens_that_are_words() -> None:
     logprobs = {"content": [{"token": "Hello", "logprob": -0.1}], "max_tokens": 5, "authorization": "abc"}
     assert scrub(logprobs) == {**logprobs, "authorization": "[secret]"}
