@@ -5,6 +5,7 @@ by constants they are found here; what is computed stays unknown, and is never g
 """
 
 import ast
+import functools
 import inspect
 import textwrap
 from collections.abc import Iterator
@@ -83,14 +84,10 @@ class _Source:
     @classmethod
     def of(cls, function: FunctionType) -> "_Source | None":
         try:
-            module = ast.parse(textwrap.dedent(inspect.getsource(function)))
+            tree = _lambda_tree(function) if function.__name__ == "<lambda>" else _def_tree(function)
         except (OSError, TypeError, SyntaxError, ValueError):
             return None
-        wanted = ast.Lambda if function.__name__ == "<lambda>" else (ast.FunctionDef, ast.AsyncFunctionDef)
-        trees = [tree for tree in ast.walk(module) if isinstance(tree, wanted)]
-        if not trees or (wanted is ast.Lambda and len(trees) > 1):
-            return None
-        return cls(trees[0], function)
+        return cls(tree, function) if tree is not None else None
 
     def returned(self) -> list[ast.expr]:
         """What the function itself returns; functions defined inside it are left out. Empty: cannot be told."""
@@ -203,6 +200,32 @@ class _Source:
             except ValueError:  # not bound yet
                 known.pop(name, None)
         return known
+
+
+def _def_tree(function: FunctionType) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    module = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    trees = [tree for tree in ast.walk(module) if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return trees[0] if trees else None
+
+
+def _lambda_tree(function: FunctionType) -> ast.Lambda | None:
+    """The lambda of that line whose body stands where the code says: a line may hold several."""
+    lines, _ = inspect.findsource(function)
+    code = function.__code__
+    found = [tree for tree in _lambdas("".join(lines)) if tree.lineno == code.co_firstlineno]
+    spans = set(code.co_positions())
+    exact = [
+        tree
+        for tree in found
+        if (tree.body.lineno, tree.body.end_lineno, tree.body.col_offset, tree.body.end_col_offset) in spans
+    ]
+    best = exact or found
+    return best[0] if len(best) == 1 else None
+
+
+@functools.lru_cache(maxsize=64)
+def _lambdas(source: str) -> list[ast.Lambda]:
+    return [tree for tree in ast.walk(ast.parse(source)) if isinstance(tree, ast.Lambda)]
 
 
 def own_nodes(tree: ast.AST) -> Iterator[ast.AST]:

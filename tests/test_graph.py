@@ -398,6 +398,19 @@ def test_fingerprint_does_not_depend_on_how_a_router_is_written():
     assert graph(named) == graph(computed)
 
 
+def test_fingerprint_does_not_depend_on_commands_that_only_the_code_names():
+    def graph(action):
+        builder = wired((START, "a"), ("a", "b"))
+        builder.add_node("jump", action)
+        builder.add_edge("a", "jump")
+        return read(builder)
+
+    named, computed = graph(lambda state: Command(goto="b")), graph(lambda state: Command(goto=state["log"]))
+    assert kinds(named)["jump", "b"] == "inferred"
+    assert kinds(computed)["jump", "b"] == "possible"
+    assert named.fingerprint == computed.fingerprint == graph(step).fingerprint
+
+
 SCRIPT = """
 from sample_graphs import agent, nested
 from sherlock.graph import WorkflowGraph, code_fingerprint

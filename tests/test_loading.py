@@ -105,9 +105,11 @@ def test_files_of_one_name_are_two_modules(project):
     other.mkdir()
     (other / "my_agent.py").write_text("graph = 1\n")
     (other / "json.py").write_text("graph = 2\n")
+    (other / "__main__.py").write_text("graph = 3\n")
     first = load_object("my_agent.py:graph", what="graph")
     assert load_object("other/my_agent.py:graph", what="graph") == 1
     assert load_object("other/json.py:graph", what="graph") == 2
+    assert load_object("other/__main__.py:graph", what="graph") == 3
     assert sys.modules["json"] is json
     assert load_object("my_agent.py:graph", what="graph") is first
 

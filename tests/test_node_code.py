@@ -233,6 +233,14 @@ def test_code_without_source_is_told_apart_by_its_bytecode():
     assert found[0] == found[2] != found[1]
 
 
+def test_whether_equal_constants_are_one_object_does_not_count():
+    def build(first, second):
+        return object_fingerprint(lambda state: {"log": [first, second]})
+
+    pair = ("a", "b")
+    assert build(pair, pair) == build(pair, tuple(["a", "b"]))  # noqa: C409 - another object is wanted
+
+
 def test_wrappers_and_caches_are_seen_through():
     def build(word):
         @functools.cache

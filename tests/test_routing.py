@@ -86,7 +86,7 @@ def looped(state):
 
 def poisoned(state):
     found = ["a"]
-    found.sort(key=len)
+    found.pop()
     return found
 
 
@@ -125,6 +125,16 @@ def nothing(state):
 )
 def test_router_targets(router, targets):
     assert router_targets(router) == targets
+
+
+def test_lambdas_are_told_apart_on_one_line_and_within_a_chain_of_calls():
+    first, second, nested = (lambda state: "a"), (lambda state: ["b"]), (lambda state: (lambda: "c") and "d")
+    assert [router_targets(router) for router in (first, second)] == [{"a"}, {"b"}]
+    assert router_targets(nested) is None  # `and` may return the inner function
+    chained = [str].copy().__add__(
+        [lambda state: Command(goto="a" if state else END)],
+    )
+    assert jumps(chained[1]) == Jumps(local=frozenset({"a", END}))
 
 
 def test_sent_targets_leave_out_what_is_returned_by_name():
