@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sherlock.analysis.fault_model import Raw as Raw
     from sherlock.calls import analyze as analyze
     from sherlock.cases import Case as Case
-    from sherlock.effects import effects as effects
+    from sherlock.side_effects import effects as effects
     from sherlock.estimate import Estimate as Estimate
     from sherlock.graph import WorkflowGraph as WorkflowGraph
     from sherlock.usage import Energy as Energy
@@ -36,7 +36,7 @@ _HOME = {
     "WorkflowGraph": "sherlock.graph",
     "aanalyze": "sherlock.analysis.analyze",
     "analyze": "sherlock.calls",
-    "effects": "sherlock.effects",
+    "effects": "sherlock.side_effects",
 }
 _ERRORS = (
     "SherlockError ArtefactError GraphError CasesError InjectionError StoreError ModelError MissingRecording "

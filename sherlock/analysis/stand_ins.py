@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, ToolMessage
 
 from sherlock.cases import Case
-from sherlock.effects import effect_of
+from sherlock.side_effects import effect_of
 from sherlock.errors import CasesError, GraphError
 
 
