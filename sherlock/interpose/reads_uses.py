@@ -85,7 +85,6 @@ def _chain(node: ast.AST) -> tuple[str | None, list[str], list[ast.expr]]:
         and not node.keywords
         and len(node.args) in {1, 2}
         and _is_key(node.args[:1])
-        and not isinstance(node.args[-1], ast.Starred)
     ):
         inner, arguments = node.func.value, node.args
     else:
