@@ -43,7 +43,7 @@ def call_of(
     old = tuple(Message(_role(message), text_of(message.content)) for message in messages)
     given, sent = list(messages), old
     if scope.rewrite is not None and parent is None:
-        sent = tuple(scope.rewrite(old))
+        sent = scope.rewritten(old)
         given = list(messages) if sent == old else _rewritten(old, messages, sent)
     frame = Frame(messages=old, sent=sent, parent=parent)
     params = {"stop": stop, **kwargs}
@@ -84,6 +84,8 @@ class ChatModelCall:
 
         Raises what `before_call` raised: here nothing wraps or retries it.
         """
+        if self._scope.refused is not None:
+            raise self._scope.refused
         if not waited_out and not self._uses_http():
             try:
                 claimed = self._claim(blocking=blocking)
@@ -179,8 +181,13 @@ class ChatModelCall:
         """Ask before the call: only its end shows whether it used HTTP, whose first call then need not ask."""
         if self._uses_http():
             return
-        asked = self.frame.parent is not None and self.frame.parent.take_admission()
-        if not asked and not self._scope.admit(self._started.model):
+        try:
+            admitted = self.frame.parent is not None and self.frame.parent.take_admission()
+            admitted = admitted or self._scope.admit(self._started.model)
+        except BaseException:
+            self._release(None)
+            raise
+        if not admitted:
             self._release(None)
             assert self._scope.refused is not None
             raise self._scope.refused
@@ -238,7 +245,7 @@ class ChatModelCall:
         if self._key is not None and recorded is None:
             self._scope.unnumber(self._key)
         if self._flight is not None:
-            self._flight.land(recorded)
+            self._scope.land(self._flight, recorded)
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._begun

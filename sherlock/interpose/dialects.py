@@ -111,7 +111,7 @@ class Responses:
         return path.endswith("/responses") and isinstance(body.get("input"), str | list)
 
     def read(self, body: Body) -> tuple[Message, ...]:
-        directive = [Message("system", body["instructions"])] if body.get("instructions") else []
+        directive = [Message("system", text_of(body["instructions"]))] if body.get("instructions") else []
         given = body["input"]
         if isinstance(given, str):
             return (*directive, Message("user", given))
@@ -136,13 +136,13 @@ class Responses:
     def answer(self, body: Body) -> Answer:
         output = _items(body, "output")
         text = "\n".join(text_of(_get(i, "content")) for i in output if _get(i, "type") == "message")
-        usage = body.get("usage") or {}
+        usage = body.get("usage")
         return Answer(
             text=text,
             generated=len(text) + sum(len(str(_get(i, "arguments") or "")) for i in output),
             tokens_in=_count(usage, "input_tokens"),
             tokens_out=_count(usage, "output_tokens"),
-            tokens_cached=_count(usage.get("input_tokens_details"), "cached_tokens") or 0,
+            tokens_cached=_count(_get(usage, "input_tokens_details"), "cached_tokens") or 0,
             failed=bool(body.get("error")),
         )
 
@@ -199,7 +199,8 @@ class AnthropicMessages:
             texts.append(_get(delta, "text") or "")
             generated += len(_get(delta, "text") or _get(delta, "partial_json") or "")
             for reported in (_get(_get(data, "message"), "usage"), _get(data, "usage")):
-                usage |= {k: v for k, v in (reported or {}).items() if v is not None}
+                if isinstance(reported, dict):
+                    usage |= {k: v for k, v in reported.items() if v is not None}
         # some clients stop reading here, before the event that says no more than that it was the last
         complete = any(_get(_get(event.data, "delta"), "stop_reason") for event in events)
         if not complete:

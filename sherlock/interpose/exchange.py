@@ -46,7 +46,7 @@ class Exchange:
         self._body = body
         messages = dialect.read(body)
         if scope.rewrite is not None and frame is None:
-            new = tuple(scope.rewrite(messages))
+            new = scope.rewritten(messages)
             self._body = body if new == messages else dialect.write(body, messages, new)
         sent = messages if self._body is body else dialect.read(self._body)
         asked = frame.messages if frame is not None and frame.rewritten else messages
@@ -71,11 +71,13 @@ class Exchange:
 
         `waited_out`: whoever is making an equal call takes too long, so make this one as well.
         """
+        if self._scope.refused is not None:
+            return self._refused()
         try:
             claimed = None if waited_out else self._claim(blocking=blocking)
         except SherlockError as error:
             self._scope.refuse(error)
-            return self._refusal("refused", f"{type(error).__name__}: {error}")
+            return self._refused()
         return claimed or self._admit()
 
     def without_injection(self) -> None:
@@ -135,7 +137,7 @@ class Exchange:
     def _set_content(self, body: Body) -> None:
         original, content = self._original
         self.changed = body is not original
-        self.content = json.dumps(body, ensure_ascii=False).encode() if self.changed else content
+        self.content = json.dumps(body).encode() if self.changed else content
 
     def _claim(self, *, blocking: bool) -> Reply | Future[None] | None:
         recordings = self._scope.recordings
@@ -155,13 +157,22 @@ class Exchange:
         return claimed
 
     def _admit(self) -> Reply | None:
-        admitted = self._frame is not None and self._frame.take_admission()
-        if not admitted and not self._scope.admit(self._started.model):
-            return self._refusal("refused", f"{type(self._scope.refused).__name__}: {self._scope.refused}")
+        try:
+            admitted = self._frame is not None and self._frame.take_admission()
+            admitted = admitted or self._scope.admit(self._started.model)
+        except BaseException:
+            self._release(None)
+            raise
+        if not admitted:
+            return self._refused()
         self._begun = time.perf_counter()
         self._scope.start(self._started)
         self._scope.watch(self)
         return None
+
+    def _refused(self) -> Reply:
+        reason = self._scope.refused
+        return self._refusal("refused", f"{type(reason).__name__}: {reason}")
 
     def _refusal(self, kind: str, message: str) -> Reply:
         """Status 400, which clients hand on, where an exception would be retried or wrapped."""
@@ -177,7 +188,7 @@ class Exchange:
             content, kind = _server_sent(shown), "text/event-stream; charset=utf-8"
         elif recorded.response is not None:
             answer = self._dialect.answer(recorded.response)
-            content, kind = json.dumps(recorded.response, ensure_ascii=False).encode(), "application/json"
+            content, kind = json.dumps(recorded.response).encode(), "application/json"
         else:
             raise ModelError("a recording holds neither a response nor events; delete it and record again")
         self._scope.start(self._started)
@@ -227,12 +238,8 @@ class Exchange:
         """Let go of the claim on the recording, with or without an answer for it."""
         if self._key is not None and recorded is None:
             self._scope.unnumber(self._key)
-        if self._flight is None:
-            return
-        try:
-            self._flight.land(recorded)
-        except OSError as error:
-            self._scope.refuse(ModelError(f"a model call could not be recorded ({error}); make the path writable"))
+        if self._flight is not None:
+            self._scope.land(self._flight, recorded)
 
 
 def _parse(block: bytes) -> Event | None:
@@ -258,7 +265,7 @@ def _server_sent(events: Iterable[Event]) -> bytes:
     for event in events:
         if event.name is not None:
             parts.append(f"event: {event.name}\n")
-        data = event.data if isinstance(event.data, str) else json.dumps(event.data, ensure_ascii=False)
+        data = event.data if isinstance(event.data, str) else json.dumps(event.data)
         parts.extend(f"data: {line}\n" for line in data.split("\n"))
         parts.append("\n")
     return "".join(parts).encode()

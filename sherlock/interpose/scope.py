@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from sherlock.errors import InjectionError
+from sherlock.errors import InjectionError, ModelError
 from sherlock.interpose.dialects import Answer
 from sherlock.interpose.messages import Message
-from sherlock.interpose.recording import Key, MissingCall, Recordings
+from sherlock.interpose.recording import Flight, Key, MissingCall, Recorded, Recordings
 from sherlock.usage import NO_USAGE, Usage
 
 Rewrite = Callable[[tuple[Message, ...]], Sequence[Message]]
@@ -97,10 +97,12 @@ class CallScope:
     """The model calls of one node execution, in the order in which they began; follows its tasks and threads.
 
     `rewrite` gets the messages of each call and returns those to send. `recordings` answers calls, and keeps the
-    answers. `before_call` gets the model's name right before a call is really made; what it raises refuses this and
-    every later call, is kept in `refused`, and reaches the user's code as HTTP status 400. `price` gives the
-    dollars of a call, None where they are unknown. `missing` lists the calls that had no recording where only
-    recordings may answer. Where `refused` or `missing` is set the execution is void, whatever the node made of it.
+    answers. `before_call` gets the model's name right before a call is really made. `price` gives the dollars of a
+    call, None where they are unknown. What one of these raises is kept in `refused`, and refuses this call (where it
+    was not made yet) and every later one, with HTTP status 400 as far as the user's code can tell.
+
+    `missing` lists the calls that had no recording where only recordings may answer. Where `refused` or `missing` is
+    set the execution is void, whatever the node made of it.
     """
 
     def __init__(
@@ -204,7 +206,24 @@ class CallScope:
         )
         if usage.tokens == 0 and answer.failed:
             return replace(usage, usd=0.0)
-        return usage if self._price is None else replace(usage, usd=self._price(started.model, usage))
+        return replace(usage, usd=self._dollars(started.model, usage))
+
+    def rewritten(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """What to send instead of `messages`; the same if there is nothing to rewrite, or rewriting fails."""
+        if self.rewrite is None:
+            return messages
+        try:
+            return tuple(self.rewrite(messages))
+        except Exception as error:  # noqa: BLE001  (it is the caller's own, and kept for the caller)
+            self.refuse(error)
+            return messages
+
+    def land(self, flight: Flight, answer: Recorded | None) -> None:
+        """End a flight. That an answer could not be kept must not lose it."""
+        try:
+            flight.land(answer)
+        except OSError as error:
+            self.refuse(ModelError(f"a model call could not be recorded ({error}); make the path writable"))
 
     def admit(self, model: str) -> bool:
         """Ask whether a call may really be made now; False if not, see `refused`."""
@@ -219,6 +238,13 @@ class CallScope:
         """Refuse this and every later call; the first reason stays."""
         if self.refused is None:
             self.refused = error
+
+    def _dollars(self, model: str, usage: Usage) -> float | None:
+        try:
+            return None if self._price is None else self._price(model, usage)
+        except Exception as error:  # noqa: BLE001  (it is the caller's own, and kept for the caller)
+            self.refuse(error)
+            return None
 
     def number(self, key: Key) -> Key:
         """Give the key the lowest number that no equal call of this scope has."""

@@ -23,26 +23,9 @@ _FIELD = re.compile(
     r"(?:x-)?api[_-]?key|authorization|password|passwd|client[_-]?secret|access[_-]?token|secret", re.IGNORECASE
 )
 # A prompt is long and holds no secret: looking for these first takes a tenth of the time.
-_CERTAIN_HINTS = tuple(
-    [
-        "sk-",
-        "ghp",
-        "gho",
-        "ghu",
-        "ghs",
-        "ghr",
-        "github_pat",
-        "glpat",
-        "hf_",
-        "xox",
-        "npm_",
-        "pypi-",
-        "AKIA",
-        "ASIA",
-        "AIza",
-        "eyJ",
-        "Bearer",
-    ]
+_CERTAIN_HINTS = (
+    *("sk-", "ghp", "gho", "ghu", "ghs", "ghr", "github_pat", "glpat", "hf_", "xox", "npm_", "pypi-"),
+    *("AKIA", "ASIA", "AIza", "eyJ", "Bearer"),
 )
 _LIKELY_HINTS = ("key", "authorization", "passw", "secret", "token")
 

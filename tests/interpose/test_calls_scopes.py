@@ -170,6 +170,33 @@ def test_a_limit_refuses_this_call_and_every_later_one(swallow: bool) -> None:
     assert str(scope.refused) == "limit at m"
 
 
+@pytest.mark.parametrize("hook", ["rewrite", "price"])
+def test_what_a_hook_raises_is_kept_for_who_gave_it(hook: str) -> None:
+    def fail(*_args: Any) -> Any:
+        raise ValueError("no good")
+
+    scope = CallScope(**{hook: fail})
+    with ScriptedServer(echo) as server, openai_client(server) as client, scope.active():
+        for _ in range(2):
+            with contextlib.suppress(openai.BadRequestError):
+                ask(client, "1")
+    assert str(scope.refused) == "no good"
+    assert len(server.requests) == (hook == "price")
+
+
+def test_an_interrupt_in_a_hook_lets_others_make_the_call() -> None:
+    def interrupt(_model: str) -> None:
+        raise KeyboardInterrupt
+
+    recordings = Recordings()
+    with ScriptedServer(echo) as server, openai_client(server) as client:
+        with pytest.raises(KeyboardInterrupt), CallScope(recordings=recordings, before_call=interrupt).active():
+            ask(client, "1")
+        with CallScope(recordings=recordings).active():
+            assert ask(client, "1") == "echo 1"
+    assert len(recordings.names()) == 1
+
+
 def test_a_replayed_call_is_not_held_against_a_limit() -> None:
     recordings = Recordings()
     asked: list[str] = []
