@@ -104,13 +104,14 @@ def parse_number(text: str) -> Number | None:
 
 
 def json_container(text: str) -> Any:
-    """The value of a text that is a JSON object or list, else `NOT_JSON`."""
+    """The value of a text that is a JSON object or list, else `NOT_JSON`; so is what nests over 100 levels deep."""
     if not text.lstrip().startswith(("{", "[")):
         return NOT_JSON
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return NOT_JSON
+    return NOT_JSON if _is_deep(value) else value
 
 
 def json_equal(a: Any, b: Any) -> bool:
@@ -126,6 +127,7 @@ def json_equal(a: Any, b: Any) -> bool:
 
 _OUTER = " .,;:!?\"'`()[]{}<>*_\u2018\u2019\u201c\u201d\u2026"
 _LONGEST_NUMBER = 100
+_DEEPEST = 100
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)\s*(?P<currency>[$€£¥₹]|[A-Z]{3}(?=[\s\d]))?\s*(?P<inner>[-+]?)"
     r"(?P<digits>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)\.?(?P<exponent>[eE][-+]?\d{1,4})?"
@@ -137,6 +139,17 @@ _CURRENCIES = {
 }  # fmt: skip
 _CJK = r"\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+
+
+def _is_deep(value: Any) -> bool:
+    """No one means such nesting, but a model caught in a loop writes it, and recursion over it would fail."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        level = [part for item in containers for part in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return False
+    return True
 
 
 def _number_matches(number: Number, gold: Number) -> bool:

@@ -291,12 +291,14 @@ def _cast_sequence(new: JSONValue, old: Any) -> Any:
         return write_messages(old, new)
     if not isinstance(new, list):
         raise _cannot(new, old)
-    kept = {dump(encode(item)): item for item in old}
+    forms = [dump(encode(item)) for item in old]
+    kept = dict(zip(forms, old, strict=True))
     before = sorted(old, key=lambda item: dump(encode(item))) if isinstance(old, (set, frozenset)) else list(old)
-    items = [
-        kept[dump(item)] if dump(item) in kept else _loosely(item, before[min(i, len(before) - 1)] if before else None)
-        for i, item in enumerate(new)
-    ]
+    items = []
+    for index, item in enumerate(new):
+        form = dump(item)
+        like = before[min(index, len(before) - 1)] if before else None
+        items.append(kept[form] if form in kept else _loosely(item, like))
     make = getattr(type(old), "_make", type(old))
     return _construct(make, items, old)
 

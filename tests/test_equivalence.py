@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sherlock.equivalence import json_equal, matches_reference, parse_number, rouge_l, same_meaning
+from sherlock.equivalence import (
+    NOT_JSON,
+    json_container,
+    json_equal,
+    matches_reference,
+    parse_number,
+    rouge_l,
+    same_meaning,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,15 @@ def test_right_against_gold(text, gold):
 )
 def test_wrong_against_gold(text, gold):
     assert not matches_reference(text, gold)
+
+
+def test_endless_nesting_is_text():
+    deep = "[" * 5000 + "]" * 5000
+    assert json_container(deep) is NOT_JSON
+    assert not matches_reference(deep, "[]")
+    assert json_container("[" * 99 + "]" * 99) is not NOT_JSON
+    for depth in (101, 450, 900):
+        assert not matches_reference("[" * depth + "]" * depth, "[" * (depth + 1) + "1" + "]" * (depth + 1))
 
 
 def test_code_keeps_case_and_indentation():

@@ -19,10 +19,9 @@ class Entity(NamedTuple):
     kind: str
 
 
-def swapped(text: str, rng: random.Random, others: Sequence[str]) -> Iterator[str]:
-    """One entity replaced by one of its kind: from `others`, from the text itself, or from a list of our own."""
+def swapped(text: str, rng: random.Random, elsewhere: Sequence[Entity]) -> Iterator[str]:
+    """One entity replaced by one of its kind: from `elsewhere`, from the text itself, or from a list of ours."""
     found = entities(text)
-    elsewhere = [entity for other in others for entity in entities(other)]
     for entity in rng.sample(found, len(found)):
         pools = (
             [e.name for e in elsewhere if e.kind == entity.kind],

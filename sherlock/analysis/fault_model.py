@@ -142,19 +142,17 @@ def is_change(kind: Kind, text: str, corrupted: Corrupted, ctx: FaultContext) ->
         return not json_equal(encode(corrupted.value), encode(read_value(ctx.raw)))
     if kind == "prompt":
         return normalise(corrupted) != normalise(text)
-    category = ctx.category or category_of(text, ctx.raw)
-    return not any(matches_reference(_as_written(corrupted, ctx), text, as_) for as_ in (category, "instruction"))
+    after = _as_written(corrupted, ctx)
+    # what cannot be cast is not passed over here: its author is to hear of it when it is written
+    return _differs(corrupted if after is None else after, text, ctx)
 
 
-def is_castable(corrupted: str, ctx: FaultContext) -> bool:
-    """Tell whether a text can stand in the node's update; True where the update is unknown."""
-    if ctx.raw is None:
-        return True
-    try:
-        write_text(ctx.raw, corrupted)
-    except InjectionError:
-        return False
-    return True
+def fits_and_changes(text: str, corrupted: str | Raw, ctx: FaultContext) -> bool:
+    """Tell whether an output's corruption can be written to the node's update, and then reads differently."""
+    if isinstance(corrupted, Raw):
+        return is_change("output", text, corrupted, ctx)
+    after = _as_written(corrupted, ctx)
+    return after is not None and _differs(after, text, ctx)
 
 
 def corrupt_update(update: Any, corrupted: str | Raw, node: str = "") -> Any:
@@ -230,11 +228,17 @@ def _is_usable(kind: Kind, corrupted: object) -> bool:
     return isinstance(corrupted, str) or (kind == "output" and isinstance(corrupted, Raw))
 
 
-def _as_written(corrupted: str, ctx: FaultContext) -> str:
-    """How a text reads once it is cast and written; itself where it cannot be, for that is reported later."""
+def _as_written(corrupted: str, ctx: FaultContext) -> str | None:
+    """How a text reads once it is cast and written; None where it cannot be."""
     if ctx.raw is None:
         return corrupted
     try:
         return read_text(write_text(ctx.raw, corrupted))
     except InjectionError:
-        return corrupted
+        return None
+
+
+def _differs(after: str, before: str, ctx: FaultContext) -> bool:
+    """Differs by the rules of its own category and by those of plain text."""
+    category = ctx.category or category_of(before, ctx.raw)
+    return not any(matches_reference(after, before, rules) for rules in (category, "instruction"))

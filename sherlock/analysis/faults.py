@@ -22,7 +22,7 @@ from sherlock.analysis.fault_model import (
     check_faults,
     corrupt_update,
     draw,
-    is_castable,
+    fits_and_changes,
     is_change,
 )
 
@@ -112,11 +112,7 @@ def plausible(
         if not text.strip():
             return None
         return next(
-            (
-                answer
-                for answer in search(text, rng, ctx)
-                if answer and is_castable(answer, ctx) and is_change("output", text, answer, ctx)
-            ),
+            (answer for answer in search(text, rng, ctx) if answer and fits_and_changes(text, answer, ctx)),
             None,
         )
 

@@ -13,9 +13,9 @@ from itertools import islice
 from typing import Any
 
 from sherlock.analysis import entities, wording
-from sherlock.analysis.fault_model import FaultContext, Raw, is_castable, is_change
+from sherlock.analysis.fault_model import FaultContext, Raw, fits_and_changes
 from sherlock.analysis.json_edits import leaves, places, put, shuffled, without
-from sherlock.equivalence import NOT_JSON, json_container
+from sherlock.equivalence import NOT_JSON, json_container, parse_number
 from sherlock.lens import category_of, read_value, written
 from sherlock.messages import is_messages
 from sherlock.values import dump, encode
@@ -31,8 +31,7 @@ def first_fit(find: Candidates) -> Callable[[str, random.Random, FaultContext], 
         if ctx.raw is None and not text:
             return None
         for candidate in islice(find(text, rng, ctx), _TRIES):
-            fits = isinstance(candidate, Raw) or is_castable(candidate, ctx)
-            if fits and is_change("output", text, candidate, ctx):
+            if fits_and_changes(text, candidate, ctx):
                 return candidate
         return None
 
@@ -62,14 +61,15 @@ def unit_changed(text: str, rng: random.Random, _ctx: FaultContext) -> Iterator[
 
 def wrong_entity(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str | Raw]:
     """The right form with the wrong name, colour, day or quotation in it: a confusion, a hallucinated name."""
-    yield from _in_place(text, rng, lambda part, own: entities.swapped(part, own, ctx.others))
+    elsewhere = [entity for other in ctx.others for entity in entities.entities(other)]
+    yield from _in_place(text, rng, lambda part, own: entities.swapped(part, own, elsewhere))
 
 
 def negated(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str | Raw]:
     """The opposite said: a misjudged yes or no, a `not` overlooked."""
 
     def edit(part: str, own: random.Random) -> Iterator[str]:
-        if _category(part, ctx) == "code":
+        if _is_code(part, ctx):
             yield from _code_negations(part, own)
             return
         yield from wording.negations(part, own)
@@ -83,7 +83,7 @@ def contradictory(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[
     """A statement taken back further on: a model that contradicts itself."""
 
     def edit(part: str, own: random.Random) -> Iterator[str]:
-        if len(part.split()) < 3 or _category(part, ctx) == "code":
+        if len(part.split()) < 3 or _is_code(part, ctx):
             return
         stop = "" if part.rstrip().endswith((".", "!", "?")) else "."
         sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+", part.strip()) if sentence]
@@ -108,9 +108,9 @@ def empty(text: str, rng: random.Random, _ctx: FaultContext) -> Iterator[str | R
     yield from _in_a_string(text, rng, "")
 
 
-def truncated(text: str, rng: random.Random, ctx: FaultContext) -> Iterator[str | Raw]:
+def truncated(text: str, rng: random.Random, _ctx: FaultContext) -> Iterator[str | Raw]:
     """Cut off in the middle: a token limit, a broken stream."""
-    if _category(text, ctx) == "number":
+    if parse_number(text) is not None:
         return
     yield from _cuts(text, rng)
     value = json_container(text)
@@ -186,8 +186,8 @@ _REFUSALS = [
 ]
 
 
-def _category(text: str, ctx: FaultContext) -> str:
-    return ctx.category or category_of(text, ctx.raw)
+def _is_code(part: str, ctx: FaultContext) -> bool:
+    return "code" in (ctx.category, category_of(part))
 
 
 def _in_place(text: str, rng: random.Random, edit: Edit) -> Iterator[str]:
