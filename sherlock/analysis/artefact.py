@@ -77,6 +77,8 @@ class NodeAnalysis(Model):
     rescue: Estimate | None = None
     exposure: Estimate | None = None
     fault_rate: Estimate | None = None
+    own_fault_rate: Estimate | None = None
+    """Share of wrong outputs among the cases in which every node right before it was right."""
     criticality: Estimate | None = None
     instability: Estimate | None = None
     tier: int | None = None

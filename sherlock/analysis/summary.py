@@ -163,6 +163,7 @@ def _node(
         rescue=help_,
         exposure=v.exposure(accuracy, harm, help_),
         fault_rate=v.fault_rate(errors, confidence),
+        own_fault_rate=v.fault_rate(_own_errors(name, workflow, records), confidence),
         criticality=v.repair_gain(gains, confidence),
         instability=_instability(name, rounds, confidence),
         tier=next((i + 1 for i, tier in enumerate(settlement.tiers) if name in tier), None) if settlement else None,
@@ -217,6 +218,17 @@ def _ranking(nodes: dict[str, NodeAnalysis], by: RankedBy) -> list[str]:
         return (-estimate.value if estimate is not None else 2.0, name)
 
     return sorted(nodes, key=place)
+
+
+def _own_errors(node: str, workflow: WorkflowGraph, records: Sequence[CaseRecord]) -> list[float]:
+    """Whether the node was wrong, case by case, where all that ran right before it are known to have been right."""
+    before = {edge.source for edge in workflow.edges if edge.target == node} & set(workflow.nodes) - {node}
+    return [
+        record.wrong[node]
+        for record in records
+        if node in record.wrong
+        and all(record.wrong.get(source) == 0 for source in before if source in record.latencies)
+    ]
 
 
 def _by_fault(outcomes: Sequence[Outcome], records: Sequence[CaseRecord], confidence: float) -> dict[str, FaultEffect]:
