@@ -72,11 +72,8 @@ def write_text(update: Any, text: str, *, node: str = "") -> Any:
     to are kept. Where several keys were written, a key that the JSON object leaves out is no longer
     written.
 
-    Raises
-    ------
-    InjectionError
-        The text cannot be cast; the message names `node` and the key.
-
+    Raises:
+        InjectionError: The text cannot be cast; the message names `node` and the key.
     """
     keys = written(update)
     if text == read_text(update):
@@ -101,11 +98,8 @@ def write_value(update: Any, value: Any, *, node: str = "") -> Any:
     In messages a message takes the last one's place and a string its text. Where several keys were
     written, `value` is a mapping of the keys to write.
 
-    Raises
-    ------
-    InjectionError
-        Nothing was written, or `value` is no mapping though several keys were.
-
+    Raises:
+        InjectionError: Nothing was written, or `value` is no mapping though several keys were.
     """
     keys = written(update)
     if not keys:

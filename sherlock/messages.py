@@ -47,11 +47,9 @@ def write_messages(value: Any, new: JSONValue) -> Any:
     message a plain reply without calls: that is what a model does that answers where it should have
     called.
 
-    Raises
-    ------
-    CastError
-        There is no message to write to, or the JSON written over tool calls is not a list of calls.
-
+    Raises:
+        CastError: There is no message to write to, or the JSON written over tool calls is not a list of
+            calls.
     """
     if not isinstance(value, list):
         return _write_one(value, new)

@@ -50,11 +50,8 @@ def dump(value: JSONValue) -> str:
 def decode_text(text: str, old: Any) -> Any:
     """The value that stands for `text`, of the type of `old`, or `old` itself if that is its text.
 
-    Raises
-    ------
-    CastError
-        The text cannot be made into that type.
-
+    Raises:
+        CastError: The text cannot be made into that type.
     """
     if is_overwrite(old):
         return dataclasses.replace(old, value=decode_text(text, old.value))
@@ -80,11 +77,8 @@ def decode(new: JSONValue, old: Any) -> Any:
     Inside plain dicts and lists a leaf that does not fit the old leaf's type is taken as it is; fields of
     models and dataclasses are checked.
 
-    Raises
-    ------
-    CastError
-        `new` cannot be made into that type.
-
+    Raises:
+        CastError: `new` cannot be made into that type.
     """
     if old is None or dump(new) == dump(encode(old)):
         return new if old is None else old

@@ -241,6 +241,7 @@ FAILURES = [
     ({"ok": True}, "1", "'ok'"),
     ({"l": [1]}, "{}", "'l'"),
     ({"d": {"a": 1}}, "no json", "'d'"),
+    ({"d": {"due": dt.date(2024, 1, 2)}}, '{"due": "soon"}', "'d'"),
     ({"c": Colour.RED}, "green", "'c'"),
     ({"p": Point(1, 2)}, "[1]", "'p'"),
     ({"s": {"a"}}, "[[1]]", "'s'"),
@@ -335,6 +336,10 @@ def test_untouched_parts_survive_even_without_a_json_form():
     text = read_text(update).replace('"n": 1', '"n": 2')
     assert write_text(update, text) == {"d": {"thing": thing, "n": 2}}
     assert "0x" not in read_text(update)
+    things = {"l": [thing, 1, dt.date(2024, 1, 2)]}
+    assert write_text(things, json.dumps(["2024-01-02", read_text({"t": thing})])) == {
+        "l": [dt.date(2024, 1, 2), thing]
+    }
 
 
 def test_raw_values_are_not_cast():

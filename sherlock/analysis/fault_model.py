@@ -75,10 +75,8 @@ class Fault:
     def corrupt(self, text: str, rng: random.Random, ctx: FaultContext) -> Corrupted | None:
         """Apply the fault; None where it does not fit.
 
-        Raises
-        ------
-        InjectionError
-            `apply` raised, or returned something that its kind cannot use.
+        Raises:
+            InjectionError: `apply` raised, or returned something that its kind cannot use.
         """
         try:
             corrupted = self.apply(text, rng, ctx) if self._takes_context else self.apply(text, rng)
@@ -158,10 +156,9 @@ def fits_and_changes(text: str, corrupted: str | Raw, ctx: FaultContext) -> bool
 def corrupt_update(update: Any, corrupted: str | Raw, node: str = "") -> Any:
     """A copy of a node's update with a drawn output fault in it.
 
-    Raises
-    ------
-    InjectionError
-        The text cannot be cast to the type that stood there; the message names the node and the key.
+    Raises:
+        InjectionError: The text cannot be cast to the type that stood there; the message names the node and
+            the key.
     """
     if isinstance(corrupted, Raw):
         return write_value(update, corrupted.value, node=node)

@@ -49,10 +49,8 @@ def put(value: Any, path: Path, new: Any) -> Any:
     """A copy of a value with `new` at `path`, unchecked; dicts, lists, tuples, models and dataclasses on
     the way.
 
-    Raises
-    ------
-    LookupError
-        The value has no such place, because its JSON form differs from its Python one there.
+    Raises:
+        LookupError: The value has no such place, because its JSON form differs from its Python one there.
     """
     if not path:
         return new
