@@ -15,46 +15,38 @@ if TYPE_CHECKING:
     from sherlock.analysis.analyze import Analyst
     from sherlock.analysis.artefact import Analysis
     from sherlock.analysis.faults import Fault
+    from sherlock.cases import Case
     from sherlock.cli.progress import Watch
     from sherlock.interpose.recording import Mode, Recordings
 
 INTERRUPTED = 130
-SERVERS = ("local",)
+NEEDED = {"graph": "agent.py:graph", "cases": "--cases cases.jsonl", "scorer": "--scorer exact_match"}
 
 
 def analyze(given: Mapping[str, Any]) -> int:
-    """Do what was asked; return the exit code."""
+    """Do what was asked; return the exit code.
+
+    Raises `SherlockError` for whatever is wrong with what was asked.
+    """
     want = asked(given)
-    for name, example in (
-        ("graph", "agent.py:graph"),
-        ("cases", "--cases cases.jsonl"),
-        ("scorer", "--scorer exact_match"),
-    ):
+    _check(want)
+    return _Run(want).run()
+
+
+def _check(want: Asked) -> None:
+    """Find what is wrong before anything is started."""
+    for name, example in NEEDED.items():
         if getattr(want, name) is None:
             raise SettingsError(
-                f"no {name} was given: say {example}, or set {name} in [tool.sherlock] of pyproject.toml"
+                f"no {name} given: say {example}, or set {name} under [tool.sherlock] in pyproject.toml"
             )
-    if want.model not in (None, *SERVERS):
+    if want.model not in (None, "local"):
         raise SettingsError(
-            f"--model {want.model}: only 'local' is known, for other models point the graph's own client at them"
+            f"--model {want.model}: only `local` can be run for you; the graph itself says which other models it calls"
         )
     for path in (want.output, want.markdown):
         if path is not None and path.is_dir():
             raise SettingsError(f"{str(path)!r} is a folder: name a file to write to")
-    with _model_server(want):
-        return _Run(want).run()
-
-
-@contextlib.contextmanager
-def _model_server(want: Asked) -> Iterator[None]:
-    """The embedded model, if it was asked for: started before the graph is imported, gone whatever happens."""
-    if want.model is None:
-        yield
-        return
-    from sherlock.models.local import serve
-
-    with serve(export=True):
-        yield
 
 
 class _Run:
@@ -64,42 +56,58 @@ class _Run:
         from sherlock.cli.progress import watch
 
         self.want = want
+        self.interrupted = False
         self.watch: Watch = watch(quiet=want.quiet)
 
     def run(self) -> int:
         try:
             analysis = self._analysed()
         except KeyboardInterrupt:
-            print(f"sherlock: aborted; {self._go_on()}", file=sys.stderr)
+            print(f"sherlock: aborted; {self._kept()}", file=sys.stderr)
             return INTERRUPTED
-        self._show(analysis, self._save(analysis))
+        saved = self._save(analysis)
+        self._show(analysis, saved)
         if self.interrupted:
-            print(f"sherlock: interrupted; {self._go_on()}", file=sys.stderr)
+            print(f"sherlock: interrupted; the result so far is in {self.want.output}; {self._kept()}", file=sys.stderr)
             return INTERRUPTED
         return 0
 
     def _analysed(self) -> "Analysis":
-        from sherlock import background
+        from sherlock.cases import read_cases
 
-        self.interrupted = False
+        cases = read_cases(self.want.cases or "")
         # what the graph itself prints must not get between the lines of the result
-        with self.watch, contextlib.redirect_stdout(sys.stderr):
-            analyst = self._analyst()
-
-            def stop() -> None:
-                self.interrupted = True
-                self.watch.say("stopping; what was measured is kept (once more to abort)")
-                analyst.stop("interrupted")
-
+        with self.watch, contextlib.redirect_stdout(sys.stderr), self._model_server():
             try:
-                return background.run(analyst.run(), on_interrupt=stop)
+                return self._run(self._analyst(cases))
             except StoreError:
                 if not self._set_store_aside():
                     raise
-            analyst = self._analyst()
-            return background.run(analyst.run(), on_interrupt=stop)
+            return self._run(self._analyst(cases))
 
-    def _analyst(self) -> "Analyst":
+    @contextlib.contextmanager
+    def _model_server(self) -> Iterator[None]:
+        """The embedded model, if it was asked for: there before the graph is imported, gone whatever happens."""
+        if self.want.model is None or self.want.dry_run:
+            yield
+            return
+        from sherlock.models.local import serve
+
+        self.watch.say("starting the embedded model")
+        with serve(export=True):
+            yield
+
+    def _run(self, analyst: "Analyst") -> "Analysis":
+        from sherlock import background
+
+        def stop() -> None:
+            self.interrupted = True
+            self.watch.say("stopping; what was measured is kept (interrupt once more to abort)")
+            analyst.stop("interrupted")
+
+        return background.run(analyst.run(), on_interrupt=stop)
+
+    def _analyst(self, cases: "list[Case]") -> "Analyst":
         from sherlock.analysis.analyze import Analyst
         from sherlock.models.prices import Prices
         from sherlock.usage import Limits
@@ -108,7 +116,7 @@ class _Run:
         try:
             return Analyst(
                 want.graph,
-                want.cases,
+                cases,
                 scorer=want.scorer or "",
                 faults=_faults(want.faults),
                 faults_per_kind=want.faults_per_kind,
@@ -120,7 +128,7 @@ class _Run:
                 top=want.top,
                 margin=want.margin,
                 limits=Limits(usd=want.max_usd, tokens=want.max_tokens, calls=want.max_calls, seconds=want.max_seconds),
-                store=want.store,
+                store=None if want.dry_run else want.store,
                 concurrency=want.concurrency,
                 recordings=_recordings(want),
                 dry_run=want.dry_run,
@@ -129,7 +137,7 @@ class _Run:
                 context=None,
                 prices=Prices(want.prices),
                 output_key=want.output_key,
-                fresh=not want.resume and not want.dry_run,
+                fresh=not want.resume,
             )
         except ValueError as error:
             raise SettingsError(str(error)) from error
@@ -144,7 +152,7 @@ class _Run:
             for ending in ("-wal", "-shm", ""):
                 if (old := Path(f"{want.store}{ending}")).exists():
                     old.replace(f"{aside}{ending}")
-            self.watch.say(f"the trials in {want.store} are of another graph; they are kept as {aside}")
+            self.watch.say(f"the trials in {want.store} cannot be used for this graph; they are kept as {aside}")
             return True
         return False
 
@@ -159,7 +167,7 @@ class _Run:
 
             write_markdown(analysis, self.want.markdown)
             saved.append(self.want.markdown)
-        return saved
+        return [path for path in saved if str(path) != "-"]
 
     def _show(self, analysis: "Analysis", saved: list[Path]) -> None:
         from sherlock.cli import console
@@ -182,13 +190,8 @@ class _Run:
                 )
         print_headline(analysis, out)
 
-    def _go_on(self) -> str:
-        kept = f"trials are kept in {self.want.store}, go on with --resume"
-        return (
-            kept
-            if self.want.dry_run or not self.want.output.exists()
-            else f"the result so far is in {self.want.output}; {kept}"
-        )
+    def _kept(self) -> str:
+        return f"every trial is in {self.want.store}, go on from there with --resume"
 
 
 def _faults(reference: str | None) -> "list[Fault] | tuple[Fault, ...]":

@@ -19,8 +19,8 @@ SHOWN_NODES = 10
 BAR = 20
 
 
-def view(event: "Progress | None", ranking: tuple[tuple[str, Any], ...], console: Console) -> RenderableType:
-    """The state of an analysis after `event`; before the first one, that it is being prepared."""
+def view(event: "Progress | None", done: int, ranking: tuple[tuple[str, Any], ...], console: Console) -> RenderableType:
+    """The state of an analysis after `event`, with `done` cases run; None: it is being prepared."""
     from sherlock.cli.progress import STAGES
 
     charset = Charset(console.encoding)
@@ -30,14 +30,14 @@ def view(event: "Progress | None", ranking: tuple[tuple[str, Any], ...], console
     stage = Text.assemble(
         spinner, " ", (STAGES.get(event.stage, event.stage), "bold"), f"  {duration(event.elapsed_s)}"
     )
-    return Group(stage, _counts(event, charset), *_ranking(ranking, console, charset))
+    return Group(stage, _counts(event, done, charset), *_ranking(ranking, console, charset))
 
 
-def _counts(event: "Progress", charset: Charset) -> Table:
+def _counts(event: "Progress", done: int, charset: Charset) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     most = event.forecast
     cases, trials = (most.cases, most.trials) if most else (0, 0)
-    grid.add_row("cases", _bar(event.cases, cases, charset), f"{event.cases:,} of {cases:,}, {event.right:,} right")
+    grid.add_row("cases", _bar(done, cases, charset), f"{done:,} of {cases:,}, {event.right:,} right")
     grid.add_row("trials", _bar(event.trials, trials, charset), f"{event.trials:,} of at most {trials:,}")
     grid.add_row("calls", "", f"{count(event.model_calls)} ({dollars(event.usd)})")
     return grid

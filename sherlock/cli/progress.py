@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sherlock.analysis.analyze import Progress
 
 EVERY_S = 10.0
-SHOWN_NODES = 10
 STAGES = {
     "forecast": "reading",
     "clean": "running the cases",
@@ -51,8 +50,10 @@ class Lines:
         self._every_s = every_s
         self._last = time.monotonic()
         self._silent = every_s == float("inf")
+        self._cases = 0
 
     def __call__(self, event: "Progress") -> None:
+        self._cases = _cases(event, self._cases)
         if self._silent:
             return
         if event.stage == "forecast" and event.forecast is not None:
@@ -60,7 +61,7 @@ class Lines:
                 self.say(line)
         elif event.stage == "look" or time.monotonic() - self._last >= self._every_s:
             self._last = time.monotonic()
-            self.say(summary(event))
+            self.say(summary(event, self._cases))
 
     def say(self, text: str) -> None:
         print("sherlock:", text, file=sys.stderr, flush=True)
@@ -80,6 +81,7 @@ class Live:
 
         self._console = console.for_progress()
         self._event: Progress | None = None
+        self._cases = 0
         self._ranking: tuple[tuple[str, Any], ...] = ()
         self._live = RichLive(
             get_renderable=self._view,
@@ -91,6 +93,7 @@ class Live:
 
     def __call__(self, event: "Progress") -> None:
         self._event = event
+        self._cases = _cases(event, self._cases)
         self._ranking = event.ranking or self._ranking
         if event.stage == "forecast" and event.forecast is not None:
             for line in forecast_lines(event.forecast):
@@ -111,13 +114,13 @@ class Live:
     def _view(self) -> "RenderableType":
         from sherlock.cli.live_view import view
 
-        return view(self._event, self._ranking, self._console)
+        return view(self._event, self._cases, self._ranking, self._console)
 
 
-def summary(event: "Progress") -> str:
-    """One line: how far it is and what it has taken."""
+def summary(event: "Progress", done: int) -> str:
+    """One line: how far it is, with `done` cases run, and what it has taken."""
     most = event.forecast
-    cases = f"{event.cases:,} of {most.cases:,} cases" if most else count(event.cases, "case")
+    cases = f"{done:,} of {most.cases:,} cases" if most else count(done, "case")
     trials = f"{event.trials:,} of at most {most.trials:,} trials" if most else count(event.trials, "trial")
     stage = event.what if event.stage == "look" and event.what else STAGES.get(event.stage, event.stage)
     usd = "" if event.usd == 0 else f" ({dollars(event.usd)})"
@@ -125,3 +128,8 @@ def summary(event: "Progress") -> str:
         f"{stage}: {cases} run, {event.right:,} right; {trials}; "
         f"{count(event.model_calls, 'model call')}{usd}; {duration(event.elapsed_s)}"
     )
+
+
+def _cases(event: "Progress", so_far: int) -> int:
+    """How many cases have run: the analysis counts them when the last of a batch is done."""
+    return max(event.cases, so_far + (event.stage == "clean"))

@@ -1,5 +1,7 @@
 """An interval as a bar of text: `  ├──●─┤`, so that overlaps are seen at a glance."""
 
+import math
+
 from sherlock.estimate import Estimate
 from sherlock.report.texts import Charset
 
@@ -21,5 +23,6 @@ def bar(estimate: Estimate, *, low: float, high: float, width: int, charset: Cha
 
 
 def scale(estimates: list[Estimate]) -> tuple[float, float]:
-    """From 0 to 1, or from -1 where some interval reaches below 0."""
-    return (-1.0 if any(estimate.low < -0.005 for estimate in estimates) else 0.0, 1.0)
+    """From 0 to 1, or from the quarter below the lowest interval where that reaches below 0."""
+    lowest = min((estimate.low for estimate in estimates), default=0.0)
+    return (-math.ceil(-4 * lowest) / 4 if lowest < -0.005 else 0.0, 1.0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sherlock.analysis.artefact import Analysis, NodeAnalysis
-from sherlock.analysis.vulnerability import MIN_CASES
+from sherlock.analysis.vulnerability import LOOKS, MIN_CASES
 from sherlock.estimate import Estimate
 from sherlock.report.figures import count, figure, number, percent, share
 from sherlock.report.texts import Name, visible
@@ -91,17 +91,21 @@ def _advice(analysis: Analysis, known: Sequence[str]) -> Sentence:
 
 
 def _reason(node: NodeAnalysis, value: Estimate, analysis: Analysis) -> Sentence:
+    is_alone = not analysis.settled or int(analysis.settings.get("top", 1)) == 1
+    where: Sentence = ("there",) if is_alone else ("in ", Name(node.name))
     if analysis.ranked_by == "criticality":
-        why = f"its right output would gain {figure(value)} of the score"
+        reason: Sentence = ("its right output" if is_alone else "the right output ", *(() if is_alone else where))
+        why = f" would gain {figure(value)} of the score"
     else:
-        why = f"a fault there costs {figure(value)} of the score"
+        reason = ("a fault ", *where)
+        why = f" costs {figure(value)} of the score"
     if value.low <= 0:
         why += ", which may be nothing"
     if analysis.ranked_by == "criticality" and node.vulnerability is not None:
         why += f", a fault there costs {figure(node.vulnerability)}"
     if node.fault_rate is not None:
         why += f", and its output is wrong in {share(node.fault_rate)} of cases"
-    return (why,)
+    return (*reason, why)
 
 
 def _trust(analysis: Analysis) -> Sentence:
@@ -116,7 +120,7 @@ def _trust(analysis: Analysis) -> Sentence:
             f"{MIN_CASES} or more are.",
         )
     if not analysis.settled:
-        return (f"not settled {after}: {'go on with --resume' if analysis.partial else 'add cases'}.",)
+        return (f"not settled {after}: {_cure(analysis, right)}.",)
     margin = number(float(analysis.settings.get("margin", 0.10)))
     settled = f"settled at {percent(float(analysis.settings.get('confidence', 0.95)))} {after}"
     rivals = _rivals(analysis)
@@ -130,6 +134,12 @@ def _trust(analysis: Analysis) -> Sentence:
             " cannot be told from it.",
         )
     return (settled, ".")
+
+
+def _cure(analysis: Analysis, right: int) -> str:
+    if analysis.partial:
+        return "go on with --resume"
+    return "add cases" if right < LOOKS[-1] else "more would hardly tell them apart, so take them as equal"
 
 
 def _rivals(analysis: Analysis) -> list[str]:

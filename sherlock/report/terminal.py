@@ -8,7 +8,7 @@ from typing import Any
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, OverflowMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +23,7 @@ from sherlock.report.texts import Charset, Name
 GAP = 2
 BAR = 16
 SHORTEST_NAME = 12
+WIDEST_FIGURE = len("-0.16 [-0.67, -0.01]")
 LONGEST_NOTE = 600
 UNDERLINED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 UNDERLINED_ASCII = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -32,10 +33,9 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     """Everything but the headline."""
     page = _Page(console)
     page.say(content.today(analysis), style="bold")
-    page.ranking(analysis)
-    if analysis.nodes and any(node.trials for node in analysis.nodes.values()):
-        page.examples(analysis)
     page.notes(content.warnings(analysis))
+    page.ranking(analysis)
+    page.examples(analysis)
     page.facts("What this took", content.cost(analysis))
 
 
@@ -127,10 +127,15 @@ class _Page:
             self.example(analysis.nodes[name].examples[0], name)
 
     def example(self, example: Example, name: str = "") -> None:
-        title = content.example_title(example)
-        if not name:
+        short = example.model_copy(
+            update={"fault": self.charset.cut(example.fault, 24), "case": self.charset.cut(example.case, 24)}
+        )
+        title = content.example_title(short)
+        if name:
+            self.say(f"{self.charset.cut_middle(name, 24)}, {title}", indent="  ")
+        else:
             self._put(Text())
-        self._line(f"{name}, {title}" if name else title, indent=2 if name else 0)
+            self.say(title)
         for label, text in (("before", example.before), ("after", example.after), ("answer", example.answer)):
             self._line(f"{label:<7}{text or '(empty)'}", indent=4, style="dim")
         if example.error:
@@ -174,7 +179,7 @@ class _Page:
             self.say(text, indent=" " * (widest + 2), first=f"  {label}")
 
     def _names(self, analysis: Analysis) -> dict[str, str]:
-        widest = max(SHORTEST_NAME, self.width // 4)
+        widest = max(1, min(max(SHORTEST_NAME, self.width // 4), self.width - WIDEST_FIGURE - GAP))
         return {name: self.charset.cut_middle(name, widest) for name in analysis.ranking}
 
     def _columns(self, analysis: Analysis) -> list[Column]:
@@ -191,7 +196,7 @@ class _Page:
             return None if estimate is None else bar(estimate, low=low, high=high, width=BAR, charset=self.charset)
 
         after = next((place for place, column in enumerate(found) if column.title == "fan-in"), len(found))
-        return [*found[:after], Column(title, draw, is_drawing=True), *found[after:]]
+        return [*found[:after], Column(title, draw, is_number=False, is_drawing=True), *found[after:]]
 
     def _table(self, analysis: Analysis, group: Sequence[Column], names: dict[str, str]) -> Table:
         table = self._new_table("node", [(column.title, column.is_number) for column in group])
@@ -210,15 +215,16 @@ class _Page:
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        table.add_column(first, no_wrap=True)
-        for title, is_number in titles:
-            table.add_column(title, no_wrap=True, justify="right" if is_number else "left")
+        for title, is_number in [(first, False), *titles]:
+            overflow: OverflowMethod = "ellipsis" if self.charset.drawn else "crop"
+            table.add_column(title, no_wrap=True, justify="right" if is_number else "left", overflow=overflow)
         return table
 
     def _wrapped(self, text: Text, indent: str = "", first: str = "") -> None:
         for place, line in enumerate(text.wrap(self.console, max(20, self.width - len(indent)))):
-            before = Text(f"{first:<{len(indent)}}" if place == 0 else indent, style="dim")
-            self._put(before + line)
+            line.rstrip()
+            before = f"{first:<{len(indent)}}" if place == 0 else indent
+            self._put(Text(before, style="dim") if not line.plain else Text().append(before, "dim").append_text(line))
 
     def _line(self, text: str, *, indent: int = 0, style: str = "") -> None:
         """One line, cut where the console ends."""
