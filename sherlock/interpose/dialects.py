@@ -5,7 +5,7 @@ left alone.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -302,7 +302,7 @@ def _chat_usage(usage: Any, text: str, generated: int, *, complete: bool, failed
 
 
 def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, Mapping) else None
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def _items(value: Any, key: str) -> list[Any]:
