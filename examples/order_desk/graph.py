@@ -32,13 +32,13 @@ class Desk(TypedDict, total=False):
 
 
 async def intake(state: Desk) -> Desk:
-    """Who orders what, and where it goes."""
+    """Who orders which two things (in alphabetical order), and where they go."""
     body, _, _ = _text(state.get("email")).partition("\nP.S.")
     return {"order": _order(await ask(INTAKE, body.strip(), max_tokens=48))}
 
 
 async def read_tone(state: Desk) -> Desk:
-    """Whether the postscript is "happy" or "angry"."""
+    """Whether the postscript is "good" or "bad" for the shop."""
     _, _, remark = _text(state.get("email")).partition("\nP.S.")
     return {"tone": await ask(TONE, remark.strip(), max_tokens=4)}
 
@@ -78,7 +78,7 @@ def check(state: Desk) -> Desk:
     name, van = _field(state.get("order"), "name"), _text(state.get("van"))
     total, draft = _amount(state.get("total")), _text(state.get("draft"))
     complete = f"Dear {name}," in draft and f" {van} van" in draft and re.search(rf"\${total}(?!\d)", draft)
-    to_manager = _text(state.get("tone")) == "angry" and total >= LARGE_TOTAL
+    to_manager = _text(state.get("tone")) == "bad" and total >= LARGE_TOTAL
     return {
         "reply": draft if complete else reply(name, van, total),
         "route": "manager" if to_manager else "desk",
@@ -104,7 +104,7 @@ def _order(answer: str) -> dict[str, Any]:
         found = json.loads(answer)
     except json.JSONDecodeError:
         found = None
-    return {"name": _field(found, "name"), "city": _field(found, "city"), "items": _items(found)}
+    return {"name": _field(found, "name"), "city": _field(found, "city"), "items": sorted(_items(found))}
 
 
 def _field(order: Any, name: str) -> str:

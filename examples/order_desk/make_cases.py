@@ -17,8 +17,8 @@ from catalogue import FEES, LARGE_TOTAL, fee_of, price_of
 from prompts import reply, summed
 from vocabulary import SPLITS, Vocabulary
 
-ASIDE_SHARE = 0.4
-BAG_SHARE = 0.35
+ASIDE_SHARE = 0.25
+BAG_SHARE = 0.25
 
 
 def main() -> None:
@@ -36,8 +36,7 @@ def main() -> None:
 
 
 def make_cases(seed: int, n: int, split: str = "heldout") -> list[dict[str, Any]]:
-    """`n` cases of the split, each a dict as `sherlock` reads it from JSON Lines; no two e-mails are equal.
-    """
+    """`n` cases of the split, each a dict as `sherlock` reads it from JSON Lines; no two e-mails are equal."""
     rng = random.Random(f"order desk {split} {seed}")
     cases: list[dict[str, Any]] = []
     emails: set[str] = set()
@@ -54,22 +53,24 @@ def _case(rng: random.Random, words: Vocabulary) -> dict[str, Any]:
     cities = rng.sample(words.cities, 3)
     items = rng.sample(words.items, 2)
     vans = rng.sample(sorted(FEES), 3)
-    tone = rng.choice(["happy", "angry"])
-    order = {"name": name, "city": cities[0], "items": items}
+    tone = rng.choice(["good", "bad"])
+    order = {"name": name, "city": cities[0], "items": sorted(items)}
     inputs = {
-        "email": _email(rng, words, order, other=cities[1], tone=tone),
+        "email": _email(rng, words, order, items, other=cities[1], tone=tone),
         "dispatch": _dispatch(rng, words, dict(zip(cities, vans, strict=True))),
     }
     return {"inputs": inputs, **_gold(order, van=vans[0], tone=tone)}
 
 
-def _email(rng: random.Random, words: Vocabulary, order: dict[str, Any], *, other: str, tone: str) -> str:
-    a, b = (_with_article(item) for item in order["items"])
+def _email(
+    rng: random.Random, words: Vocabulary, order: dict[str, Any], items: list[str], *, other: str, tone: str
+) -> str:
+    a, b = (_with_article(item) for item in items)
     text = rng.choice(words.orders).format(name=order["name"], city=order["city"], a=a, b=b)
     if rng.random() < ASIDE_SHARE:
         text = _with_aside(text, rng.choice(words.asides).format(other=other), order["name"])
-    remark = rng.choice(words.happy if tone == "happy" else words.angry)
-    return f"{text}\nP.S. {remark}"
+    remark = rng.choice(words.praise if tone == "good" else words.complaints)
+    return f"{text}\nP.S. {remark.format(thing=rng.choice(words.things))}"
 
 
 def _with_article(item: str) -> str:
@@ -103,7 +104,7 @@ def _gold(order: dict[str, Any], *, van: str, tone: str) -> dict[str, Any]:
     goods, fee = first + second, fee_of(van)
     total = goods + fee
     answer = reply(order["name"], van, total)
-    route = "manager" if tone == "angry" and total >= LARGE_TOTAL else "desk"
+    route = "manager" if tone == "bad" and total >= LARGE_TOTAL else "desk"
     outputs: dict[str, Any] = {
         "intake": order,
         "read_tone": tone,

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,8 @@ class Prompt:
 
 
 def order_text(name: str, city: str, *items: str) -> str:
-    return json.dumps({"name": name, "city": city, "items": list(items)})
+    """What intake is to answer; the items in alphabetical order, so that one order has one text."""
+    return json.dumps({"name": name, "city": city, "items": sorted(items)})
 
 
 def priced(first: str, price: int, second: str, other_price: int) -> str:
@@ -47,47 +47,55 @@ INTAKE = Prompt(
     "Read the e-mail and write down who orders, the city it goes to and the two things that are ordered.",
     (
         (
-            "Hello, I am Anna. Please send a lamp and a rug to Oslo.",
-            order_text("Anna", "Oslo", "lamp", "rug"),
+            "Hello, I am Anna. Please send a rug and a lamp to Oslo.",
+            order_text("Anna", "Oslo", "rug", "lamp"),
         ),
         (
             "Dear shop, please send a clock and a vase to my home in Paris. I used to live in Rome. Best wishes, Peter",
             order_text("Peter", "Paris", "clock", "vase"),
         ),
         (
-            "Hi, Laura here from Vienna. I would like a drum and a towel. My brother in Milan told me about your shop.",
-            order_text("Laura", "Vienna", "drum", "towel"),
+            "Hi, Laura here from Vienna. I would like a towel and a drum. My brother in Milan told me about your shop.",
+            order_text("Laura", "Vienna", "towel", "drum"),
         ),
         (
-            "Good morning, I want to order a kite and a ladder. My name is Tom and I live in Dublin.",
-            order_text("Tom", "Dublin", "kite", "ladder"),
+            "Good morning, I want to order a kite and a chair. My name is Tom and I live in Dublin.",
+            order_text("Tom", "Dublin", "kite", "chair"),
+        ),
+        (
+            "I need a basket and a tray. The address is in Berlin. Last year I was still in Athens. Thank you, Nina",
+            order_text("Nina", "Berlin", "basket", "tray"),
+        ),
+        (
+            "Please deliver a mirror with a broom to Prague. My sister in Warsaw is happy with hers. Regards, Victor",
+            order_text("Victor", "Prague", "mirror", "broom"),
         ),
     ),
 )
 
 TONE = Prompt(
-    "Say whether the customer is happy or angry.",
+    "Say whether the customer's remark is good or bad for the shop.",
     (
-        ("The last parcel was perfect, thank you.", "happy"),
-        ("The last parcel arrived broken.", "angry"),
-        ("You sent me the wrong thing twice.", "angry"),
-        ("I love the things I bought from you.", "happy"),
-        ("Your service is excellent.", "happy"),
-        ("This is the worst shop I know.", "angry"),
-        ("Everything arrived early and in good order.", "happy"),
-        ("Nobody answered my letters.", "angry"),
+        ("The last cup was perfect, thank you.", "good"),
+        ("The last cup arrived broken.", "bad"),
+        ("You sent me the wrong bench twice.", "bad"),
+        ("I love the piano I bought from you.", "good"),
+        ("Your service is excellent.", "good"),
+        ("This is the worst shop I know.", "bad"),
+        ("The desk arrived early and in good order.", "good"),
+        ("Nobody answered my letters.", "bad"),
     ),
 )
 
 SHIPPING = Prompt(
-    "Read the dispatch sheet and say in which colour of van the parcel goes.",
+    "Read the dispatch sheet and say the colour of the van that takes the parcels.",
     (
         ("Parcels to Oslo go in a red van.", "red"),
         ("Letters to Rome go in a green bag. Parcels to Rome go in a blue van.", "blue"),
         ("The white van takes the parcels to Madrid.", "white"),
-        ("Parcels for Lisbon travel in the black van. Letters to Lisbon go in a yellow bag.", "black"),
-        ("Letters for Paris are kept in the red bag. The green van takes the parcels to Paris.", "green"),
-        ("Parcels for Milan travel in the yellow van.", "yellow"),
+        ("Parcels for Lisbon travel in the green van. Letters to Lisbon go in a white bag.", "green"),
+        ("Letters for Paris are kept in the red bag. The white van takes the parcels to Paris.", "white"),
+        ("Parcels for Milan travel in the blue van.", "blue"),
     ),
 )
 
@@ -96,16 +104,18 @@ SUBTOTAL = Prompt(
     (
         (priced("lamp", 5, "rug", 7), summed(5, 7)),
         (priced("clock", 7, "vase", 4), summed(7, 4)),
+        (priced("chair", 3, "kite", 3), summed(3, 3)),
+        (priced("tray", 2, "kettle", 6), summed(2, 6)),
     ),
 )
 
 TOTAL = Prompt(
     "Add the delivery fee to the price of the goods.",
     (
-        (charged(12, 1), summed(12, 1)),
         (charged(11, 4), summed(11, 4)),
         (charged(6, 3), summed(6, 3)),
-        (charged(14, 5), summed(14, 5)),
+        (charged(13, 1), summed(13, 1)),
+        (charged(9, 2), summed(9, 2)),
     ),
 )
 

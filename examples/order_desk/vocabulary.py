@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
     """One split's words. The fields of `orders` are {name}, {city}, {a}, {b}; of `asides`, {other}; of `vans`
-    and `bags`, {city} and {colour}."""
+    and `bags`, {city} and {colour}; of `praise` and `complaints`, {thing}, something bought before."""
 
     names: tuple[str, ...]
     cities: tuple[str, ...]
@@ -17,22 +17,26 @@ class Vocabulary:
     asides: tuple[str, ...]
     vans: tuple[str, ...]
     bags: tuple[str, ...]
-    happy: tuple[str, ...]
-    angry: tuple[str, ...]
+    things: tuple[str, ...]
+    praise: tuple[str, ...]
+    complaints: tuple[str, ...]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 TRAIN = Vocabulary(
-    names=tuple(
+    names=_words(
         "Anna Peter Laura Tom Helen Mark Julia Simon Clara Paul Nina George "
-        "Emma Victor Sarah Daniel Alice Robert Irene Martin Carol Felix Diana Oscar".split()
+        "Emma Victor Sarah Daniel Alice Robert Irene Martin Carol Felix Diana Oscar"
     ),
-    cities=tuple(
-        "London Paris Rome Berlin Madrid Vienna Oslo Dublin Prague Lisbon Athens Warsaw Geneva Milan Munich "
-        "Brussels".split()
+    cities=_words(
+        "London Paris Rome Berlin Madrid Vienna Oslo Dublin Prague Lisbon Athens Warsaw Geneva Milan Munich Brussels"
     ),
-    items=tuple(
+    items=_words(
         "basket blanket broom bucket candle chair clock curtain drum hammer helmet kettle "
-        "kite ladder lamp mirror pillow rug teapot towel tray vase whistle wreath".split()
+        "kite ladder lamp mirror pillow rug teapot towel tray vase whistle wreath"
     ),
     orders=(
         "Hello, I am {name}. Please send {a} and {b} to {city}.",
@@ -59,44 +63,44 @@ TRAIN = Vocabulary(
         "Letters to {city} go in a {colour} bag.",
         "Letters for {city} are kept in the {colour} bag.",
     ),
-    happy=(
-        "The last parcel was perfect, thank you.",
-        "I love the things I bought from you.",
+    things=_words("bed bench cabinet clarinet cup desk freezer piano"),
+    praise=(
+        "The last {thing} was perfect, thank you.",
+        "I love the {thing} I bought from you.",
         "Your service is excellent.",
-        "Everything arrived early and in good order.",
+        "The {thing} arrived early and in good order.",
         "You have the best shop in town.",
-        "My family was delighted with the last order.",
+        "My family was delighted with the {thing}.",
         "I am very happy with your prices.",
-        "The quality was better than I had hoped.",
+        "The {thing} is even better than I had hoped.",
         "It is a joy to buy from you.",
         "Your staff were so friendly.",
     ),
-    angry=(
-        "The last parcel arrived broken.",
+    complaints=(
+        "The last {thing} arrived broken.",
         "I am very unhappy with your service.",
-        "You sent me the wrong thing twice.",
+        "You sent me the wrong {thing} twice.",
         "Nobody answered my letters.",
-        "The last delivery was three weeks late.",
+        "The {thing} came three weeks late.",
         "This is the worst shop I know.",
-        "My family was disappointed with the last order.",
+        "My family was disappointed with the {thing}.",
         "Your prices are a bad joke.",
-        "The quality was terrible.",
+        "The quality of the {thing} is terrible.",
         "Your staff were rude to me.",
     ),
 )
 
 HELDOUT = Vocabulary(
-    names=tuple(
+    names=_words(
         "Maria John Sofia David Lucy Henry Rosa Adam Eva Frank Grace Hugo "
-        "Vera Leo Marta Bruno Ella Karl Olga Ian Teresa Walter Ruth Max".split()
+        "Vera Leo Marta Bruno Ella Karl Olga Ian Teresa Walter Ruth Max"
     ),
-    cities=tuple(
-        "Turin Lyon Porto Bergen Krakow Seville Hamburg Zurich Glasgow Bologna Antwerp Tallinn Riga Utrecht "
-        "Ghent Malmo".split()
+    cities=_words(
+        "Turin Lyon Porto Bergen Krakow Seville Hamburg Zurich Glasgow Bologna Antwerp Tallinn Riga Utrecht Ghent Malmo"
     ),
-    items=tuple(
+    items=_words(
         "backpack bell belt bowl comb cushion doormat globe hat jug lantern mug "
-        "notebook pan puzzle ruler saw scarf shelf spoon stool umbrella wallet zither".split()
+        "notebook pan puzzle ruler saw scarf shelf spoon stool umbrella wallet zither"
     ),
     orders=(
         "Good day! {name} is my name, and I'd love to have {a} and {b} sent to {city}.",
@@ -128,29 +132,30 @@ HELDOUT = Vocabulary(
         "Put all letters for {city} into the {colour} bag.",
         "{city} letters: {colour} bag.",
     ),
-    happy=(
+    things=_words("armchair bicycle bookcase carpet guitar sofa table toaster"),
+    praise=(
         "What a wonderful shop you run!",
-        "The plates I had from you are lovely.",
+        "The {thing} I had from you is lovely.",
         "Your driver was kind and came on time.",
         "I tell all my neighbours how good you are.",
-        "The table is just what I wanted.",
-        "You solved my problem within an hour, bravo.",
-        "Such beautiful wrapping, it made my day.",
-        "Thanks for the nice little gift in the box.",
-        "I have never had a better sofa.",
-        "Ten out of ten, as always.",
+        "The {thing} is just what I wanted.",
+        "You solved my problem with the {thing} within an hour, bravo.",
+        "The {thing} looks beautiful in our living room.",
+        "Thanks for the nice little gift that came with the {thing}.",
+        "I have never had a better {thing}.",
+        "Ten out of ten for the {thing}.",
     ),
-    angry=(
+    complaints=(
         "What a dreadful shop you run!",
-        "The plates I had from you are full of cracks.",
+        "The {thing} I had from you is full of scratches.",
         "Your driver shouted at me and came late.",
         "I tell all my neighbours to stay away from you.",
-        "The table fell apart after a day.",
-        "I have waited for a month for my money back.",
-        "The box was torn and half of it was missing.",
+        "The {thing} fell apart after a day.",
+        "I am still waiting for my money back for the {thing}.",
+        "The box with the {thing} was torn and half of it was missing.",
         "Your hotline is useless.",
-        "I have never had such an ugly sofa.",
-        "Zero out of ten, never again.",
+        "I have never had such an ugly {thing}.",
+        "Zero out of ten for the {thing}.",
     ),
 )
 
