@@ -53,9 +53,12 @@ def _tuned(model: "BaseChatModel", request: Request) -> "BaseChatModel":
 async def _answer(model: "BaseChatModel", messages: list[Any], request: Request) -> "BaseMessage":
     stop = list(request.stop) or None
     if not request.stream:
-        return await model.ainvoke(messages, _config(), stop=stop)
+        whole_at_once = await model.ainvoke(messages, _config(), stop=stop)
+        request.on_text(str(whole_at_once.text))
+        return whole_at_once
     whole: Any = None
     async for chunk in model.astream(messages, _config(), stop=stop):
+        request.on_text(str(chunk.text))
         whole = chunk if whole is None else whole + chunk
     if whole is None:
         raise ModelError(f"the model {name_and_url(model)[0]!r} answered nothing, see its server's log")

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ async def complete(
     base_url: str | None = None,
     stream: bool = True,
     prices: Prices | None = None,
+    on_text: Callable[[str], None] | None = None,
+    on_usage: Callable[[Usage], None] | None = None,
 ) -> Completion:
     """Ask a model and return its answer and usage (one call; tokens, USD, seconds).
 
@@ -60,30 +62,56 @@ async def complete(
       call with a `schema` does not stream there.
 
     `schema` is a JSON schema or a pydantic model class. Usage that the server did not report is estimated from the
-    length of the texts and tagged; `prices` (default: the shipped map) turns tokens into dollars. Raises `ModelError`
-    when the server is not there, refuses the call, or nobody serves a model of that name.
+    length of the texts and tagged; `prices` (default: the shipped map) turns tokens into dollars. `on_text` is told
+    each piece of the answer as it comes, `on_usage` once what the call cost, also when it fails or is cancelled. Raises
+    `ModelError` when the server is not there, refuses the call, or nobody serves a model of that name.
     """
     asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else _plain(messages)
     stops = [stop] if isinstance(stop, str) else list(stop or ())
-    request = Request(asked, schema, temperature, max_tokens, seed, stops, stream)
+    seen: list[str] = []
+    request = Request(asked, schema, temperature, max_tokens, seed, stops, stream, _telling(seen, on_text))
+    name, url, ask = _route(model, base_url)
     started = time.perf_counter()
-    name, url, reply = await _ask(model, request, base_url)
-    seconds = time.perf_counter() - started
+    reply = Reply("")
+    try:
+        reply = await ask(request)
+    except ModelError:
+        # Without a word of an answer the server refused the call, or is not there: nothing was spent.
+        reply = Reply("".join(seen)) if seen else Reply("", tokens_in=0, tokens_out=0)
+        raise
+    except BaseException:
+        reply = Reply("".join(seen))
+        raise
+    finally:
+        usage = _usage(reply, request, time.perf_counter() - started)
+        usage = dataclasses.replace(usage, usd=(prices or Prices()).usd(name, usage, base_url=url))
+        if on_usage:
+            on_usage(usage)
     parsed = reply.parsed
     if parsed is None and schema is not None:
         parsed = parse(reply.text, schema)
-    usage = _usage(reply, request, seconds)
-    usd = (prices or Prices()).usd(name, usage, base_url=url)
-    return Completion(reply.text, parsed, dataclasses.replace(usage, usd=usd))
+    return Completion(reply.text, parsed, usage)
 
 
-async def _ask(model: "str | BaseChatModel", request: Request, base_url: str | None) -> tuple[str, str | None, Reply]:
-    """The model's name and address, for its price, and its answer."""
+def _telling(seen: list[str], on_text: Callable[[str], None] | None) -> Callable[[str], None]:
+    def tell(piece: str) -> None:
+        seen.append(str(piece))  # broken servers stream numbers
+        if on_text:
+            on_text(piece)
+
+    return tell
+
+
+_Ask = Callable[[Request], Awaitable[Reply]]
+
+
+def _route(model: "str | BaseChatModel", base_url: str | None) -> tuple[str, str | None, _Ask]:
+    """The model's name and address, for its price, and how to ask it."""
     if not isinstance(model, str):
         from sherlock.models import chat_model
 
         name, url = chat_model.name_and_url(model)
-        return name, url, await chat_model.ask(model, request)
+        return name, url, lambda request: chat_model.ask(model, request)
     from sherlock.models import openai_dialect
 
     if model == "local":
@@ -91,16 +119,16 @@ async def _ask(model: "str | BaseChatModel", request: Request, base_url: str | N
         if not url:
             cure = "start it by `--model local` or `sherlock.models.local.serve()`, or set SHERLOCK_LOCAL_URL"
             raise ModelError(f"no server for the model 'local' is known: {cure}")
-        return model, url, await openai_dialect.ask(model, request, url, key="local")
+        return model, url, lambda request: openai_dialect.ask(model, request, url, key="local")
     provider, slash, rest = model.partition("/")
     if slash and provider != "openai":
-        return model, base_url, await openai_dialect.ask_litellm(model, request, base_url)
+        return model, base_url, lambda request: openai_dialect.ask_litellm(model, request, base_url)
     url = base_url or os.environ.get("OPENAI_BASE_URL")
-    name = rest if slash else model
-    if not name or not (slash or url or _OPENAI_NAME.match(name)):
+    served = rest if slash else model
+    if not served or not (slash or url or _OPENAI_NAME.match(served)):
         cure = "write it as provider/NAME, or set OPENAI_BASE_URL to the server that has it"
         raise ModelError(f"nobody is known to serve the model {model!r}: {cure}")
-    return model, url, await openai_dialect.ask(name, request, url)
+    return model, url, lambda request: openai_dialect.ask(served, request, url)
 
 
 def _plain(messages: Sequence[Any]) -> list[dict[str, Any]]:

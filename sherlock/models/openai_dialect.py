@@ -29,7 +29,7 @@ async def ask(name: str, request: Request, url: str | None, *, key: str | None =
     try:
         connection = await _connection(url or _OPENAI_URL, key or "none")
         refused = connection.refused.setdefault(name, set())
-        return await _ask(connection.client.chat.completions.create, _body(name, request), refused)
+        return await _ask(connection.client.chat.completions.create, _body(name, request), refused, request.on_text)
     except Exception as error:
         raise failure(error, name, url or _OPENAI_URL) from error
 
@@ -45,7 +45,7 @@ async def ask_litellm(model: str, request: Request, url: str | None) -> Reply:
     litellm.suppress_debug_info = True  # it prints hints to standard output, where `--json` goes
     body = _body(model, request) | {"drop_params": True} | ({"api_base": url} if url else {})
     try:
-        return await _ask(litellm.acompletion, body, set())
+        return await _ask(litellm.acompletion, body, set(), request.on_text)
     except Exception as error:
         raise failure(error, model, url) from error
 
@@ -74,11 +74,14 @@ _OPTIONAL: dict[str, str | None] = {
     "max_tokens": "max_completion_tokens",
     "temperature": None,
     "seed": None,
+    "response_format": None,
 }
 _UNKNOWN = re.compile(r"unsupported|not support|unrecognized|unknown|unexpected|not permitted|extra ", re.IGNORECASE)
 
 
-async def _ask(create: Callable[..., Awaitable[Any]], body: dict[str, Any], refused: set[str]) -> Reply:
+async def _ask(
+    create: Callable[..., Awaitable[Any]], body: dict[str, Any], refused: set[str], on_text: Callable[[str], None]
+) -> Reply:
     """Ask, and ask again without a setting that the server says it does not know; `refused` remembers those."""
     import openai
 
@@ -87,7 +90,7 @@ async def _ask(create: Callable[..., Awaitable[Any]], body: dict[str, Any], refu
     while True:
         try:
             answer = await create(**body)
-            return await _read_stream(answer) if body.get("stream") else _read(answer)
+            return await _read_stream(answer, on_text) if body.get("stream") else _read(answer, on_text)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             key = _refused_key(error, body)
             if key is None:
@@ -111,22 +114,26 @@ def _leave_out(body: dict[str, Any], key: str) -> None:
         body[other] = value
 
 
-async def _read_stream(chunks: Any) -> Reply:
+async def _read_stream(chunks: Any, on_text: Callable[[str], None]) -> Reply:
     texts: list[str] = []
     usage = None
     try:
         async for chunk in chunks:
             usage = getattr(chunk, "usage", None) or usage
-            texts.extend(choice.delta.content or "" for choice in chunk.choices[:1])
+            piece = (chunk.choices[0].delta.content or "") if chunk.choices else ""
+            if piece:
+                texts.append(piece)
+                on_text(piece)
     finally:
         # On cancellation too: the server stops computing when its connection closes.
         await (chunks.close() if hasattr(chunks, "close") else chunks.aclose())
     return _reply("".join(texts), usage)
 
 
-def _read(answer: Any) -> Reply:
-    text = answer.choices[0].message.content if answer.choices else None
-    return _reply(text or "", getattr(answer, "usage", None))
+def _read(answer: Any, on_text: Callable[[str], None]) -> Reply:
+    text = (answer.choices[0].message.content if answer.choices else None) or ""
+    on_text(text)
+    return _reply(text, getattr(answer, "usage", None))
 
 
 def _reply(text: str, usage: Any) -> Reply:

@@ -1,6 +1,6 @@
 """What is asked of a model and what it answers, whatever the way it is reached."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from sherlock.models.structured import Schema
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a model; fields as in `sherlock.models.client.complete`."""
+    """One question to a model; fields as in `sherlock.models.client.complete`. `on_text` is told each piece."""
 
     messages: Sequence[dict[str, Any]]
     schema: Schema | None
@@ -19,6 +19,7 @@ class Request:
     seed: int | None
     stop: Sequence[str]
     stream: bool
+    on_text: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
