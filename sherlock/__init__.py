@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from sherlock.analysis.fault_model import Raw as Raw
     from sherlock.calls import analyze as analyze
     from sherlock.cases import Case as Case
-    from sherlock.side_effects import effects as effects
     from sherlock.estimate import Estimate as Estimate
     from sherlock.graph import WorkflowGraph as WorkflowGraph
+    from sherlock.side_effects import effects as effects
     from sherlock.usage import Energy as Energy
     from sherlock.usage import Limits as Limits
     from sherlock.usage import Usage as Usage
@@ -39,9 +39,10 @@ _HOME = {
     "effects": "sherlock.side_effects",
 }
 _ERRORS = (
-    "SherlockError ArtefactError GraphError CasesError InjectionError StoreError ModelError MissingRecording "
-    "LimitReached PlanError PlanMismatch VerifierError VerifierNotFound SpeculationError RollbackLimit NotRevertible"
-).split()
+    *("SherlockError", "ArtefactError", "GraphError", "CasesError", "InjectionError", "StoreError", "ModelError"),
+    *("MissingRecording", "LimitReached", "PlanError", "PlanMismatch", "VerifierError", "VerifierNotFound"),
+    *("SpeculationError", "RollbackLimit", "NotRevertible"),
+)
 _MODULES = ("errors", "faults", "models")
 
 __all__ = [*sorted(_HOME), *sorted(_ERRORS)]  # noqa: PLE0604  (names, all of them)

@@ -10,7 +10,8 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -38,7 +39,7 @@ def canonical(value: Any) -> Any:  # noqa: PLR0911  (one return for each kind of
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return sorted((canonical(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
     return _canonical_object(value)
 

@@ -32,8 +32,8 @@ from sherlock.interpose.nodes import leaf_nodes
 from sherlock.interpose.reads import reads_of
 from sherlock.interpose.recording import Recordings
 from sherlock.loading import opened_graph
-from sherlock.node_code import code_fingerprint
 from sherlock.models.prices import Prices
+from sherlock.node_code import code_fingerprint
 from sherlock.scorers import ResolvedScorer, resolve_scorer
 from sherlock.usage import Limits
 
@@ -86,8 +86,8 @@ async def aanalyze(
     """Score the nodes of a workflow by how much the final answer suffers from faults at them.
 
     `graph`: a builder, a compiled graph, a factory, or a reference such as `agent.py:graph`; it is not changed.
-    `cases`: a JSON Lines file or an iterable of `Case`. `scorer`: `(output, case) -> float | bool` in [0, 1], a name, or
-    `module:function`. `faults_per_kind`: draws per fault class, node and case. `nodes`: only these (default: all that
+    `cases`: a JSON Lines file or an iterable of `Case`. `scorer`: `(output, case) -> float | bool` in [0, 1], a name,
+    or `module:function`. `faults_per_kind`: draws per fault class, node and case. `nodes`: only these (default: all that
     can be reached). `visits`: inject at the first execution of a node in each case, or at every one. `pass_mark`: a
     clean run with at least this score was right. `top`, `margin`, `confidence`: the ranking is settled, and the
     analysis ends, when with this confidence no node outside the first `top` beats one inside by more than `margin`.
@@ -336,10 +336,10 @@ class Analyst:
             fresh += benches
             self.records += [bench.record for bench in benches]
         if not waiting and not any(record.right for record in self.records):
-            raise self._nothing_to_measure(fresh)
+            raise self._nothing_to_measure()
         return fresh
 
-    def _nothing_to_measure(self, fresh: Sequence[Bench]) -> SherlockError:
+    def _nothing_to_measure(self) -> SherlockError:
         first = next((record for record in self.records if record.skipped), None)
         if first is not None and all(record.skipped for record in self.records):
             return CasesError(
@@ -353,8 +353,8 @@ class Analyst:
             )
         best = max(self.records, key=lambda record: record.score)
         return CasesError(
-            f"none of {len(self.records)} clean runs was right (the best, case {best.id!r}, scored {best.score:g}; right is "
-            f"{self.settings.pass_mark:g} or more), so nothing can be measured: check `expected` and the scorer, "
+            f"none of {len(self.records)} clean runs was right (the best, case {best.id!r}, scored {best.score:g}; right "
+            f"is {self.settings.pass_mark:g} or more), so nothing can be measured: check `expected` and the scorer, "
             "or lower the pass mark"
         )
 

@@ -181,8 +181,8 @@ class Analysis(Model):
             )
         if data.get("schema_version") != SCHEMA_VERSION:
             raise ArtefactError(
-                f"{str(path)!r} has schema version {data.get('schema_version')!r}, this library reads {SCHEMA_VERSION}; "
-                "install the version of sherlock-langgraph that wrote it, or analyse again"
+                f"{str(path)!r} has schema version {data.get('schema_version')!r}, this library reads "
+                f"{SCHEMA_VERSION}; install the version of sherlock-langgraph that wrote it, or analyse again"
             )
         try:
             loaded = cls.model_validate(data)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sherlock.analysis.analyze import Settings
     from sherlock.analysis.rounds import Rounds
 
-SHARES: Mapping[str, float] = {**TABLE_1}
+SHARES: Mapping[str, float] = dict[str, float](TABLE_1.items())
 
 EXAMPLES = 4
 """Examples kept for each node: the costliest faults, different ones first."""
@@ -45,7 +45,7 @@ def forecast(workflow: WorkflowGraph, targets: Sequence[str], cases: int, settin
         trials=cases * len(targets) * injections,
         node_executions=node_executions,
         basis=(
-            "at most, if every fault fits everywhere, nothing is masked, nothing shared, and the ranking never settles; "
+            "if every fault fits everywhere, nothing is masked or shared, and the ranking never settles; "
             "a node that calls a model once makes one call for each execution"
         ),
     )
