@@ -87,8 +87,8 @@ async def aanalyze(
 
     `graph`: a builder, a compiled graph, a factory, or a reference such as `agent.py:graph`; it is not changed.
     `cases`: a JSON Lines file or an iterable of `Case`. `scorer`: `(output, case) -> float | bool` in [0, 1], a name,
-    or `module:function`. `faults_per_kind`: draws per fault class, node and case. `nodes`: only these (default: all that
-    can be reached). `visits`: inject at the first execution of a node in each case, or at every one. `pass_mark`: a
+    or `module:function`. `faults_per_kind`: draws per fault class, node and case. `nodes`: only these (default: all
+    that can be reached). `visits`: inject at the first execution of a node in each case, or at every one. `pass_mark`: a
     clean run with at least this score was right. `top`, `margin`, `confidence`: the ranking is settled, and the
     analysis ends, when with this confidence no node outside the first `top` beats one inside by more than `margin`.
     `limits`: hard limits; where one is reached the analysis so far is returned, marked `partial`. `store`: a SQLite
@@ -353,9 +353,9 @@ class Analyst:
             )
         best = max(self.records, key=lambda record: record.score)
         return CasesError(
-            f"none of {len(self.records)} clean runs was right (the best, case {best.id!r}, scored {best.score:g}; right "
-            f"is {self.settings.pass_mark:g} or more), so nothing can be measured: check `expected` and the scorer, "
-            "or lower the pass mark"
+            f"none of {len(self.records)} clean runs was right (the best, case {best.id!r}, scored {best.score:g}; "
+            f"right is {self.settings.pass_mark:g} or more), so nothing can be measured: check `expected` and the "
+            "scorer, or lower the pass mark"
         )
 
     def _tell(self, stage: str, what: str = "") -> None:
