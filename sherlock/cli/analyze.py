@@ -44,6 +44,10 @@ def _check(want: Asked) -> None:
         raise SettingsError(
             f"--model {want.model}: only `local` can be run for you; the graph itself says which other models it calls"
         )
+    if want.record not in ("none", "new", "all"):
+        raise SettingsError(f"--record {want.record}: say none, new or all")
+    if want.recordings is None and "record" in want.given:
+        raise SettingsError("--record needs --recordings DIR, the folder that holds the recordings")
     for path in (want.output, want.markdown):
         if path is not None and path.is_dir():
             raise SettingsError(f"{str(path)!r} is a folder: name a file to write to")
@@ -201,11 +205,7 @@ def _faults(reference: str | None) -> "list[Fault] | tuple[Fault, ...]":
 
 
 def _recordings(want: Asked) -> "Recordings | None":
-    if want.record not in ("none", "new", "all"):
-        raise SettingsError(f"--record {want.record}: say none, new or all")
     if want.recordings is None:
-        if "record" in want.given:
-            raise SettingsError("--record needs --recordings DIR, the folder that holds the recordings")
         return None
     from sherlock.interpose.recording import Recordings
 

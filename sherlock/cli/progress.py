@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sherlock.analysis.analyze import Progress
 
 EVERY_S = 10.0
+PATIENCE_S = 3.0
 STAGES = {
     "forecast": "reading",
     "clean": "running the cases",
@@ -39,29 +40,15 @@ class Watch(Protocol):
 def watch(*, quiet: bool) -> Watch:
     """What suits standard error."""
     if quiet:
-        return Lines(every_s=float("inf"))
-    return Live() if console.is_live() else Lines()
+        return Told()
+    return Live() if console.is_live() else Lines(patience_s=0.0 if sys.stderr.isatty() else PATIENCE_S)
 
 
-class Lines:
-    """A line for every look, and every `every_s` seconds. With infinite seconds: only what it is told to say."""
-
-    def __init__(self, every_s: float = EVERY_S) -> None:
-        self._every_s = every_s
-        self._last = time.monotonic()
-        self._silent = every_s == float("inf")
-        self._cases = 0
+class Told:
+    """Only what it is told to say."""
 
     def __call__(self, event: "Progress") -> None:
-        self._cases = _cases(event, self._cases)
-        if self._silent:
-            return
-        if event.stage == "forecast" and event.forecast is not None:
-            for line in forecast_lines(event.forecast):
-                self.say(line)
-        elif event.stage == "look" or time.monotonic() - self._last >= self._every_s:
-            self._last = time.monotonic()
-            self.say(summary(event, self._cases))
+        pass
 
     def say(self, text: str) -> None:
         print("sherlock:", text, file=sys.stderr, flush=True)
@@ -71,6 +58,35 @@ class Lines:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class Lines(Told):
+    """A line for every look, and every `every_s` seconds.
+
+    Nothing is said in the first `patience_s` seconds, so that what is refused at once is refused in one line.
+    """
+
+    def __init__(self, every_s: float = EVERY_S, patience_s: float = PATIENCE_S) -> None:
+        self._every_s = every_s
+        self._patience_s = patience_s
+        self._forecast_at: float | None = None
+        self._last = time.monotonic()
+        self._cases = 0
+        self._silent = True
+
+    def __call__(self, event: "Progress") -> None:
+        self._cases = _cases(event, self._cases)
+        now = time.monotonic()
+        if self._forecast_at is None:
+            self._forecast_at = now
+        is_look = event.stage == "look"
+        if self._silent and (is_look or now - self._forecast_at >= self._patience_s):
+            self._silent = False
+            for line in forecast_lines(event.forecast) if event.forecast is not None else ():
+                self.say(line)
+        if is_look or (not self._silent and now - self._last >= self._every_s):
+            self._last = now
+            self.say(summary(event, self._cases))
 
 
 class Live:

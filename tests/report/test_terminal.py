@@ -69,8 +69,8 @@ def test_the_ranked_table():
     lines = shown(analysis(), width=80).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("node"))
     assert lines[at].split() == ["node", "vulnerability", "tier", "role", "-0.25", "1", "fan-in", "trials"]
-    assert lines[at + 2].startswith("work_total  0.93 [0.78, 1.00]     1  middle")
-    assert [lines[at + row].index("●") for row in (2, 3, 4)] == [60, 53, 49]
+    assert lines[at + 2].startswith("work_total   0.93 [0.78, 1.00]     1  middle")
+    assert [lines[at + row].index("●") for row in (2, 3, 4)] == [61, 54, 50]
     assert [line.split()[0] for line in lines[at + 2 : at + 5]] == ["work_total", "compose", "check"]
 
 
