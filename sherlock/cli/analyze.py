@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,8 +50,17 @@ def _check(want: Asked) -> None:
     if want.recordings is None and "record" in want.given:
         raise SettingsError("--record needs --recordings DIR, the folder that holds the recordings")
     for path in (want.output, want.markdown):
-        if path is not None and path.is_dir():
-            raise SettingsError(f"{str(path)!r} is a folder: name a file to write to")
+        if path is not None and str(path) != "-" and not want.dry_run:
+            _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    """It would be a pity to find out after hours of work."""
+    if path.is_dir():
+        raise SettingsError(f"{str(path)!r} is a folder: name a file to write to")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SettingsError(f"{str(path)!r} cannot be written: {str(folder)!r} is no folder that you may write to")
 
 
 class _Run:
@@ -92,7 +102,7 @@ class _Run:
     @contextlib.contextmanager
     def _model_server(self) -> Iterator[None]:
         """The embedded model, if it was asked for: there before the graph is imported, gone whatever happens."""
-        if self.want.model is None or self.want.dry_run:
+        if self.want.model is None:
             yield
             return
         from sherlock.models.local import serve
@@ -192,6 +202,7 @@ class _Run:
                 out.print(
                     f"Saved {' and '.join(map(str, saved))}", markup=False, highlight=False, emoji=False, soft_wrap=True
                 )
+            out.print()
         print_headline(analysis, out)
 
     def _kept(self) -> str:

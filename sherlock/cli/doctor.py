@@ -123,7 +123,7 @@ def embedded_model() -> Iterator[Finding]:
 def checkpointers() -> Iterator[Finding]:
     """Where LangGraph can keep its checkpoints. An analysis needs none of them."""
     for name, module in (("sqlite", "langgraph.checkpoint.sqlite"), ("postgres", "langgraph.checkpoint.postgres")):
-        if importlib.util.find_spec(module) is not None:
+        if _is_there(module):
             yield Finding(f"checkpointer {name}", "ok", metadata.version(f"langgraph-checkpoint-{name}"))
         else:
             yield Finding(
@@ -169,6 +169,13 @@ def graphs() -> Iterator[Finding]:
         return
     if settings.values:
         yield Finding("settings", "ok", f"{settings.file}: {', '.join(sorted(settings.values))}")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # a package above it is missing
+        return False
 
 
 def _plain(name: str) -> str:

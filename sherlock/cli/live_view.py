@@ -8,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sherlock.cli.progress import STAGES, right
 from sherlock.report.bars import bar, scale
 from sherlock.report.figures import count, dollars, duration, figure
 from sherlock.report.texts import Charset
@@ -17,12 +18,11 @@ if TYPE_CHECKING:
 
 SHOWN_NODES = 10
 BAR = 20
+ROOMY = 76
 
 
 def view(event: "Progress | None", done: int, ranking: tuple[tuple[str, Any], ...], console: Console) -> RenderableType:
     """The state of an analysis after `event`, with `done` cases run; None: it is being prepared."""
-    from sherlock.cli.progress import STAGES
-
     charset = Charset(console.encoding)
     spinner = "|/-\\"[int(8 * time.monotonic()) % 4]
     if event is None:
@@ -37,7 +37,7 @@ def _counts(event: "Progress", done: int, charset: Charset) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     most = event.forecast
     cases, trials = (most.cases, most.trials) if most else (0, 0)
-    grid.add_row("cases", _bar(done, cases, charset), f"{done:,} of {cases:,}, {event.right:,} right")
+    grid.add_row("cases", _bar(done, cases, charset), f"{done:,} of {cases:,}{right(event, done)}")
     grid.add_row("trials", _bar(event.trials, trials, charset), f"{event.trials:,} of at most {trials:,}")
     grid.add_row("calls", "", f"{count(event.model_calls)} ({dollars(event.usd)})")
     return grid
@@ -57,6 +57,7 @@ def _ranking(ranking: tuple[tuple[str, Any], ...], console: Console, charset: Ch
     low, high = scale([estimate for _, estimate in ranking])
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, estimate in ranking[:room]:
-        drawn = bar(estimate, low=low, high=high, width=BAR, charset=charset)
-        table.add_row(charset.cut_middle(name, 24), Text(drawn, style="cyan"), f"{figure(estimate)}  n={estimate.n}")
+        drawn = bar(estimate, low=low, high=high, width=BAR, charset=charset) if console.width >= ROOMY else ""
+        figures = f"{figure(estimate)}  n={estimate.n}"
+        table.add_row(Text(charset.cut_middle(name, 24)), Text(drawn, style="cyan"), figures)
     return [Text("vulnerability so far", style="dim"), table]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EVERY_S = 10.0
 PATIENCE_S = 3.0
 STAGES = {
-    "forecast": "reading",
+    "forecast": "running the cases",
     "clean": "running the cases",
     "sham": "injecting faults",
     "trial": "injecting faults",
@@ -141,9 +141,14 @@ def summary(event: "Progress", done: int) -> str:
     stage = event.what if event.stage == "look" and event.what else STAGES.get(event.stage, event.stage)
     usd = "" if event.usd == 0 else f" ({dollars(event.usd)})"
     return (
-        f"{stage}: {cases} run, {event.right:,} right; {trials}; "
+        f"{stage}: {cases} run{right(event, done)}; {trials}; "
         f"{count(event.model_calls, 'model call')}{usd}; {duration(event.elapsed_s)}"
     )
+
+
+def right(event: "Progress", done: int) -> str:
+    """How many of the cases were right; "" while the analysis has not yet looked at all that are done."""
+    return f", {event.right:,} right" if event.cases == done else ""
 
 
 def _cases(event: "Progress", so_far: int) -> int:

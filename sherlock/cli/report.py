@@ -37,6 +37,7 @@ def show(file: Path, *, markdown: Path | None, node: str | None, as_json: bool) 
 
         out = console.for_results()
         print_analysis(analysis, out)
+        out.print()
         print_headline(analysis, out)
 
 

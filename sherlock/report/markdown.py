@@ -15,21 +15,33 @@ from sherlock.report.figures import count, figure
 from sherlock.report.sentence import Sentence, headline
 from sherlock.report.texts import Name, visible
 
+LONGEST = 60_000
+"""Characters; GitHub takes 65,536 in a comment."""
 EXAMPLES = 2
+LONGEST_TEXT = 400
 _PLAIN_CODE = re.compile(r"[^`|\\<>&]+")
 _SPECIAL = re.compile(r"[\\`*_<>|~&$]|\](?=[(\[:])|^[-+#=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]")
 _LIVELY = re.compile(r"(@|#(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.))", re.IGNORECASE)
 
 
 def markdown(analysis: Analysis) -> str:
-    """The whole report; it ends with a line break."""
+    """The whole report; it ends with a line break. Details of the last nodes are left out where it gets too long."""
+    detailed = [name for name in analysis.ranking if analysis.nodes[name].examples or analysis.nodes[name].by_fault]
+    for n in range(len(detailed), -1, -1):
+        text = _report(analysis, detailed[:n], left_out=len(detailed) - n)
+        if len(text) <= LONGEST:
+            break
+    return text
+
+
+def _report(analysis: Analysis, detailed: Sequence[str], left_out: int) -> str:
     parts = [
         "# Which steps matter",
         _sentence(headline(analysis)),
         escaped(content.today(analysis)),
         *_warnings(analysis),
         *_ranking(analysis),
-        *_nodes(analysis),
+        *_nodes(analysis, detailed, left_out),
         _cost(analysis),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -37,7 +49,7 @@ def markdown(analysis: Analysis) -> str:
 
 def code(text: str) -> str:
     """A foreign text as code: literal, whatever it holds, also in a table."""
-    shown = visible(text)
+    shown = visible(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}\N{HORIZONTAL ELLIPSIS}")
     if not shown.strip():
         return "(empty)"
     if _PLAIN_CODE.fullmatch(shown) and shown == shown.strip():
@@ -79,10 +91,12 @@ def _cells(node: NodeAnalysis, found: Sequence[Column]) -> list[str]:
     return [column.cell(node) or "\u2013" for column in found]
 
 
-def _nodes(analysis: Analysis) -> list[str]:
+def _nodes(analysis: Analysis, detailed: Sequence[str], left_out: int) -> list[str]:
     """What the faults did at each node, folded away."""
-    found = [name for name in analysis.ranking if analysis.nodes[name].examples or analysis.nodes[name].by_fault]
-    return ["## What the faults did", *(_node(analysis.nodes[name]) for name in found)] if found else []
+    if not detailed and not left_out:
+        return []
+    more = f"Not shown: {count(left_out, 'node')}; see `sherlock report FILE --node NAME`." if left_out else ""
+    return ["## What the faults did", *(_node(analysis.nodes[name]) for name in detailed), more]
 
 
 def _node(node: NodeAnalysis) -> str:

@@ -41,7 +41,6 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
 
 def print_headline(analysis: Analysis, console: Console) -> None:
     """The one sentence."""
-    console.print()
     _Page(console).sentence(headline(analysis))
 
 
@@ -148,7 +147,7 @@ class _Page:
         table = self._new_table("fault", [("class", False), ("loss", True), ("cases", True)])
         worst = sorted(node.by_fault.items(), key=lambda item: (-item[1].loss.value, item[0]))
         for name, effect in worst:
-            table.add_row(self.charset.cut(name, 30), effect.kind, figure(effect.loss), count(effect.loss.n))
+            table.add_row(Text(self.charset.cut(name, 30)), effect.kind, figure(effect.loss), count(effect.loss.n))
         self._put(table)
 
     def faults(self, faults: Sequence[Mapping[str, Any]], tried: str | None) -> None:
@@ -159,7 +158,7 @@ class _Page:
             said = fault["stands_for"] if tried is None else fault["result"]
             text = "(does not fit)" if said is None else self.charset.text(said) or "(empty)"
             share = f"{100 * fault['share']:.1f} %"
-            table.add_row(self.charset.cut(fault["name"], 24), fault["kind"], share, text)
+            table.add_row(Text(self.charset.cut(fault["name"], 24)), fault["kind"], share, Text(text))
         self._put(table)
 
     def notes(self, lines: Iterable[str]) -> None:

@@ -96,8 +96,20 @@ def test_examples_are_folded_away():
     assert "- after: (empty)" in markdown(analysis([node("a", examples=(example(after=""),))]))
 
 
+def test_it_fits_in_a_comment():
+    nodes = [
+        node(f"node {i} " + "x" * 40, 0.5, examples=(example(before=HOSTILE * 9, after=HOSTILE * 9),))
+        for i in range(120)
+    ]
+    text = markdown(analysis(nodes))
+    assert 30_000 < len(text) < 65_536
+    assert len(tables(text)[0]) == 121
+    assert 0 < text.count("<details>") < 120
+    assert re.search(r"Not shown: \d+ nodes; see `sherlock report FILE --node NAME`.", text)
+
+
 @settings(deadline=None)
-@given(st.text())
+@given(st.text(max_size=300))
 def test_code_is_literal_also_in_a_table(text):
     table = tables(f"| a | b |\n| --- | --- |\n| {code(text)} | x |")[0]
     assert len(table[1]) == 2
