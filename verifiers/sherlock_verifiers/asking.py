@@ -41,7 +41,11 @@ class Asking:
         if self.max_tokens is not None and self.max_tokens < 1:
             raise VerifierError(f"max_tokens is {self.max_tokens}: give at least 1, or None")
         if self.prompt_file is not None:
-            prompt_template(self.prompt_name, self.prompt_file)
+            self.template()
+
+    def template(self, name: str | None = None) -> PromptTemplate:
+        """The user's prompt file, else the shipped prompt of that name (default: the verifier's first)."""
+        return prompt_template(name or self.prompt_name, self.prompt_file)
 
     async def ask(
         self,
@@ -59,7 +63,7 @@ class Asking:
         are. `{{request}}` is what the node was asked, `{{form}}` what the answer should look like. Raises
         `UnreadableAnswer` when the answer does not fit, nor when it was asked for once more.
         """
-        template = template or prompt_template(self.prompt_name, self.prompt_file)
+        template = template or self.template()
         values = {name: quoted(name, text, subject.seed) for name, text in data.items()}
         values |= {**(words or {}), "form": _form(schema)}
         messages = laid_out(template, subject, values, self.prefix)

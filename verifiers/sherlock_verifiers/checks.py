@@ -14,8 +14,7 @@ from sherlock.errors import VerifierError
 
 Test = Callable[[str], bool]
 
-_SIGNS = r"\d \t.,+*/\u00d7\u00f7^()$\u20ac\u00a3-"
-_RUN = re.compile(rf"[\d(.$\u20ac\u00a3+-][{_SIGNS}]*(?:=[{_SIGNS}]*)+")
+_RUN = re.compile(r"[\d \t.,+*/\u00d7\u00f7^()$\u20ac\u00a3=-]+")
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _OPERATIONS: dict[type[ast.AST], Callable[[Fraction, Fraction], Any]] = {
     ast.Add: operator.add,
@@ -72,7 +71,7 @@ def equation_of(text: str, question: str) -> bool:
 
 def equations(text: str) -> list[list[str]]:
     """The equations in the text, each as its sides."""
-    runs = [_sides(run) for run in _RUN.findall(text)]
+    runs = [_sides(run) for run in _RUN.findall(text) if "=" in run]
     return [sides for sides in runs if all(sides)]
 
 
@@ -80,7 +79,7 @@ def _sides(run: str) -> list[str]:
     """The sides of an equation, without the end of the sentence before it and the start of the one after."""
     sides = run.split("=")
     sides[0] = re.split(r"[.,)]\s+(?=[\d(])", sides[0])[-1]
-    sides[-1] = re.split(r"[.,(]\s", sides[-1])[0]
+    sides[-1] = re.split(r"[.,(](?:\s|$)", sides[-1].strip())[0]
     return [_balanced(side.strip(" \t.,$\u20ac\u00a3")) for side in sides]
 
 
