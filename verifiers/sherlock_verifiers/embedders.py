@@ -1,6 +1,9 @@
 """Turns thoughts into vectors, and says from which cosine two of them are copies."""
 
 import asyncio
+import functools
+import importlib
+import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Sequence

@@ -21,10 +21,10 @@ class SelfConsistency:
 
     `embedder` turns pruning on (Slim-SC, arXiv:2509.13990): chains are streamed and cut into thoughts at line breaks,
     and a chain whose thought is a near copy of an earlier chain's, with the same numbers, is ended and does not vote;
-    two chains are always left. It is "minilm" (extra `embeddings`) or a function, or `module:function`, from a list of texts to a list of
-    vectors. `threshold` is the cosine from which two thoughts are copies: known for "minilm", to be given for any
-    other, because a figure for one embedder means nothing for another. The first `free_thoughts` are not compared:
-    chains of one prompt begin alike.
+    two chains are always left. It is "minilm" (extra `embeddings`) or a function, or `module:function`, from a list of
+    texts to a list of vectors. `threshold` is the cosine from which two thoughts are copies: known for "minilm", to be
+    given for any other, because a figure for one embedder means nothing for another. The first `free_thoughts` are not
+    compared: chains of one prompt begin alike.
 
     Calls: `n`, at once. The rationale names ties, and what pruning and stopping early have saved.
     """
