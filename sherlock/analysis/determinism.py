@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sherlock.analysis.replay import CleanRun, Line
+from sherlock.analysis.executions import CleanRun, Line
 
 ENOUGH = 5
 
@@ -28,11 +28,11 @@ class Determinism:
 
     def saw_clean(self, run: CleanRun) -> None:
         """Note which nodes made live model calls."""
-        if not self.recorded:
-            self._live.update(e.node for e in run.executions.values() if any(not call.replayed for call in e.calls))
+        self._live |= run.live
 
     def saw_replay(self, case: int, line: Line) -> None:
         """Note where a replay without a fault agreed with the clean run."""
+        self._live |= line.live
         for node, agreed in line.evidence:
             self._by_case[node].setdefault(case, []).append(agreed)
             if agreed:

@@ -57,7 +57,7 @@ def find_directive(prompts: Sequence[tuple[Message, ...]]) -> Directive | None:
     shared = _shared_turns(distinct)
     if shared:
         return Directive("\n\n".join(m.text for m in prompts[0][:shared]), "turns", shared)
-    prefix = os.path.commonprefix([p[0].text for p in distinct if p])
+    prefix = os.path.commonprefix([p[0].text for p in distinct if p])  # noqa: RUF071  (no paths)
     prefix = prefix[: max(prefix.rfind(end) + 1 for end in (" ", "\n"))]
     return Directive(prefix, "prefix", len(prefix)) if len(prefix.strip()) >= SHORTEST_PREFIX else None
 

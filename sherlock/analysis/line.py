@@ -129,7 +129,7 @@ class LineSaver(BaseCheckpointSaver[int]):
 
 
 def own_checkpoint(checkpoint: Checkpoint, own: Callable[[Any], Any]) -> Checkpoint:
-    """A copy of `checkpoint` that nothing else changes: LangGraph goes on working in the one that it saved or loaded."""
+    """A copy of `checkpoint` that nothing else changes: LangGraph goes on working in what it saved or loaded."""
     mine = checkpoint.copy()
     mine["channel_values"] = {channel: own(value) for channel, value in checkpoint["channel_values"].items()}
     mine["channel_versions"] = dict(checkpoint["channel_versions"])

@@ -1,6 +1,7 @@
 """What is remembered of each case when its replays are over: small, so that thousands of trials fit in memory."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 from sherlock.usage import NO_USAGE, Usage
 
@@ -56,9 +57,21 @@ class Totals:
     shams: int = 0
     node_executions: int = 0
     full: int = 0
-    usage: Usage = NO_USAGE
     spent: Usage = NO_USAGE
     resumed: int = 0
+    _usage: Usage = NO_USAGE
+    _usd: list[float] = field(default_factory=list)
+
+    def use(self, usage: Usage) -> None:
+        """Add what a line has used."""
+        self._usage += usage
+        if usage.usd:
+            self._usd.append(usage.usd)
+
+    @property
+    def usage(self) -> Usage:
+        """What all lines have used. Dollars are summed exactly, so that their sum has no order."""
+        return self._usage if self._usage.usd is None else replace(self._usage, usd=math.fsum(self._usd))
 
 
 def shown(text: str) -> str:

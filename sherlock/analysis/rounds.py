@@ -12,17 +12,20 @@ from typing import Any, TypeVar
 from sherlock.analysis.budget import Budget
 from sherlock.analysis.determinism import ENOUGH, Determinism
 from sherlock.analysis.directive import Directive, find_directive
+from sherlock.analysis.executions import SHAM, CleanRun, Execution, Line, node_of
 from sherlock.analysis.records import CaseRecord, Outcome, Totals, shown
-from sherlock.analysis.replay import SHAM, CleanRun, Execution, Line, Replayer, Shared
+from sherlock.analysis.replay import Replayer
+from sherlock.analysis.shared import Shared
 from sherlock.analysis.store import Store
 from sherlock.analysis.trials import Background, Faults, Trial, repair, visits_of
+from sherlock.canonical import digest
 from sherlock.cases import Case, case_key
 from sherlock.equivalence import matches_reference
 from sherlock.errors import MissingRecording, ModelError
 from sherlock.graph import WorkflowGraph
 from sherlock.interpose.nodes import Address, show_address
 from sherlock.lens import category_of, read_text
-from sherlock.usage import NO_USAGE
+from sherlock.usage import NO_USAGE, Usage
 
 RETRY_AFTER_S = 0.5
 
@@ -34,11 +37,15 @@ OnDone = Callable[[str, str], None]
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """A case under test: its clean run, the record that stays, and results that its trials share."""
+    """A case under test: its clean run, the record that stays, and results that its trials share.
+
+    `counted`: the shared results whose execution is in the totals already. So each counts once, whoever made it.
+    """
 
     run: CleanRun
     record: CaseRecord
     shared: Shared = field(default_factory=Shared)
+    counted: set[str] = field(default_factory=set)
 
 
 @dataclass(kw_only=True)
@@ -66,6 +73,11 @@ class Rounds:
 
     def __post_init__(self) -> None:
         self._gate = asyncio.Semaphore(self.concurrency)
+        self.replayer.on_spent = self._spend
+
+    def _spend(self, usage: Usage) -> None:
+        self.budget.spend(usage)
+        self.totals.spent += usage
 
     async def clean(self, cases: Sequence[tuple[int, Case]]) -> list[Bench]:
         """Run cases without a fault, those that the store has not got; in case order."""
@@ -92,15 +104,13 @@ class Rounds:
         run = self.store.clean(key, case)
         if run is None:
             run = await self._attempt(lambda: self.replayer.clean(case))
-            self.budget.spend(run.spent)
-            self.totals.spent += run.spent
             if run.unanswered is None:
                 self.store.put_clean(key, run)
         else:
             self.totals.resumed += 1
         self.totals.node_executions += run.node_executions
         self.totals.full += run.node_executions
-        self.totals.usage += run.usage
+        self.totals.use(run.usage)
         self.on_done("clean", case.id or str(index + 1))
         return Bench(run=run, record=self._record(index, run))
 
@@ -137,14 +147,15 @@ class Rounds:
     def _seed(self, bench: Bench) -> None:
         """Let trials share what the clean run found out about nodes that are shown to be deterministic."""
         for execution in bench.run.executions.values():
-            key = None if execution.is_container else self.share_key(execution.node, execution.value)
+            if execution.is_container or execution.answers:
+                continue
+            key = self.share_key(execution.node, execution.value)
             if key is not None:
                 bench.shared.seed(key, execution.update)
+                bench.counted.add(key)
 
     def share_key(self, node: str, value: Any) -> str | None:
         """The key under which an execution's result may be shared; None for a node not shown to be deterministic."""
-        from sherlock.canonical import digest
-
         if not self.determinism.shows([node]):
             return None
         reads = self.reads.get(node)
@@ -178,7 +189,7 @@ class Rounds:
                     fault=trial.fault,
                     before=shown(trial.before),
                     after=shown(trial.after),
-                    answer=shown(line.error or read_text(line.output)),
+                    answer=shown(line.error) if line.error else line.text,
                     score=line.score,
                     sham_score=sham.score,
                     masked=line.masked,
@@ -200,7 +211,7 @@ class Rounds:
     async def _sham(self, bench: Bench, execution: Execution) -> Line:
         """The replay without a fault. Where all that it would run is deterministic, it is the clean run again."""
         run, at = bench.run, execution.address
-        after = {e.node for a, e in run.executions.items() if a >= at and not e.is_container}
+        after = {node_of(address) for address in run.visited if address >= at}
         if self.determinism.shows(after | {execution.node}):
             return run
         line = await self._line(bench, at, "sham", lambda: self.replayer.replay(run, at, SHAM, shared=bench.shared))
@@ -225,15 +236,15 @@ class Rounds:
         is_trial = key not in ("sham", "probe")
         if line is None:
             line = await self._attempt(make)
-            self.budget.spend(line.spent)
-            self.totals.spent += line.spent
-            if is_trial:
+            if is_trial:  # nothing is compared with it
                 line.states.clear()
+                line.visited.clear()
             self.store.put_line(stored_as, line, "trial" if is_trial else key)
         else:
             self.totals.resumed += 1
-        self.totals.node_executions += line.node_executions
-        self.totals.usage += line.usage
+        self.totals.node_executions += line.node_executions + len(line.shared - bench.counted)
+        bench.counted |= line.shared
+        self.totals.use(line.usage)
         self.totals.full += bench.run.node_executions
         if is_trial:
             self.totals.trials += 1

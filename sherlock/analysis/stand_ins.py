@@ -1,50 +1,94 @@
 """Stand-ins for nodes with effects, which an analysis never executes: their stub, else the case's reference."""
 
+import copy
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool
 
 from sherlock.cases import Case
-from sherlock.side_effects import effect_of
 from sherlock.errors import CasesError, GraphError
+from sherlock.side_effects import EffectSpec, effect_of, tool_effects
+
+StandIn = Callable[[Any, Case, Any], Awaitable[Any]]
+"""From a node's input, the case and the run's config to the update."""
 
 
-def stand_ins(leaves: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Callable[[Any, Case], Any]]:
+def stand_ins(leaves: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, StandIn]:
     """What stands in for nodes with effects: their stub, else each case's reference.
+
+    A tool node whose tools with effects all have stubs of their own runs with these in their place.
 
     Raises:
         GraphError: there is neither.
     """
-    stubs: dict[str, Callable[[Any, Case], Any]] = {}
+    found: dict[str, StandIn] = {}
     for name, node in leaves.items():
         spec = effect_of(node)
         if spec is None or spec.kind == "none":
             continue
+        tools = tool_effects(node)
         if spec.stub is not None:
-            stubs[name] = _calling(spec.stub)
+            found[name] = _calling(spec.stub)
+        elif tools and all(tool.kind == "none" or tool.stub is not None for tool in tools.values()):
+            found[name] = _with_stubs(node.bound, tools)
         elif all(name in (case.references or {}) for case in cases):
-            stubs[name] = _from_reference(name)
+            found[name] = _from_reference(name)
         else:
             raise GraphError(
-                f"node {name!r} has effects, which an analysis never executes: give it a stub with "
+                f"node {name!r} has effects{_which(tools)}, which an analysis never executes: give it a stub with "
                 "@sherlock.effects(..., stub=...), or put its output into each case's `references`"
             )
-    return stubs
+    return found
 
 
-def _calling(stub: Callable[[Any], Any]) -> Callable[[Any, Case], Any]:
-    async def call(value: Any, case: Case) -> Any:  # noqa: ARG001  (all stand-ins are called alike)
-        update = stub(value)
-        return await update if inspect.isawaitable(update) else update
+def _which(tools: Mapping[str, EffectSpec]) -> str:
+    bare = [name for name, tool in tools.items() if tool.kind != "none" and tool.stub is None]
+    return f" (its tool {bare[0]!r} has no stub)" if bare else ""
+
+
+def _calling(stub: Callable[[Any], Any]) -> StandIn:
+    async def call(value: Any, case: Case, config: Any) -> Any:  # noqa: ARG001  (all stand-ins are called alike)
+        return await _awaited(stub(value))
 
     return call
 
 
-def _from_reference(node: str) -> Callable[[Any, Case], Any]:
-    async def answer(value: Any, case: Case) -> Any:
+def _with_stubs(tool_node: Any, tools: Mapping[str, EffectSpec]) -> StandIn:
+    """The tool node itself, with stubs in place of the tools that have effects."""
+    twin = copy.copy(tool_node)
+    twin._tools_by_name = {  # noqa: SLF001  (a tool node has no other way to exchange a tool)
+        name: tool if tools[name].stub is None else _stub_tool(tool, tools[name].stub)
+        for name, tool in tool_node.tools_by_name.items()
+    }
+
+    async def call(value: Any, case: Case, config: Any) -> Any:  # noqa: ARG001
+        # The methods that LangGraph calls were bound when the node was made.
+        return await twin.ainvoke(value, config)
+
+    twin.func, twin.afunc = twin._func, twin._afunc  # noqa: SLF001
+    return call
+
+
+def _stub_tool(tool: BaseTool, stub: Callable[[Any], Any] | None) -> BaseTool:
+    assert stub is not None
+
+    async def call(**arguments: Any) -> Any:
+        return await _awaited(stub(arguments))
+
+    schema = tool.args_schema or {}
+    return StructuredTool(name=tool.name, description=tool.description, args_schema=schema, coroutine=call)
+
+
+async def _awaited(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+def _from_reference(node: str) -> StandIn:
+    async def answer(value: Any, case: Case, config: Any) -> Any:  # noqa: ARG001
         return update_from_reference(node, (case.references or {})[node], value)
 
     return answer
@@ -56,14 +100,10 @@ def update_from_reference(node: str, gold: str, value: Any) -> Any:
     Raises:
         CasesError: it is neither.
     """
-    messages = value.get("messages") if isinstance(value, Mapping) else getattr(value, "messages", None)
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if isinstance(last, AIMessage) and last.tool_calls:
-        return {
-            "messages": [
-                ToolMessage(content=gold, tool_call_id=call["id"] or "", name=call["name"]) for call in last.tool_calls
-            ]
-        }
+    calls = _pending_calls(value)
+    if calls:
+        answers = [ToolMessage(content=gold, tool_call_id=call["id"] or "", name=call["name"]) for call in calls]
+        return answers if calls is not value and isinstance(value, list) else {"messages": answers}
     try:
         update = json.loads(gold)
     except ValueError:
@@ -74,3 +114,14 @@ def update_from_reference(node: str, gold: str, value: Any) -> Any:
             f"of state keys, not {gold[:60]!r}; or give the node a stub"
         )
     return update
+
+
+def _pending_calls(value: Any) -> Sequence[Any]:
+    """The tool calls that a node's input asks for: those of the last message, or those that `Send` gave to it."""
+    if isinstance(value, Mapping) and "tool_call" in value:
+        return [value["tool_call"]]
+    if isinstance(value, list) and value and isinstance(value[-1], Mapping) and value[-1].get("type") == "tool_call":
+        return value
+    messages = value.get("messages") if isinstance(value, Mapping) else getattr(value, "messages", value)
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    return last.tool_calls if isinstance(last, AIMessage) else ()

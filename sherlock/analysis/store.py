@@ -7,18 +7,19 @@ place of the injection and the corrupted text itself. What was computed once is 
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.store.base import PutOp
 
-from sherlock.analysis.replay import CleanRun, Execution, Line, Start
+from sherlock.analysis.executions import CleanRun, Execution, Line, Start
 from sherlock.canonical import digest
 from sherlock.cases import Case
 from sherlock.errors import StoreError
-from sherlock.graph import WorkflowGraph
+from sherlock.graph import WorkflowGraph, difference
 from sherlock.interpose.calls import Message, ModelCall
 from sherlock.interpose.nodes import Address
 from sherlock.usage import Energy, Usage
@@ -29,7 +30,7 @@ log = logging.getLogger("sherlock")
 
 
 class Store:
-    """The results of one workflow's trials. `path` None keeps them in memory.
+    """The results of one workflow's trials. `path` None: nothing is kept.
 
     Raises:
         StoreError: the file cannot be opened, is no store, has another format, or belongs to another graph.
@@ -79,15 +80,16 @@ class Store:
         return None if data is None else _line_of(data)
 
     def put_line(self, key: str, line: Line, kind: str) -> None:
-        """Keep the outcome of a replay."""
-        if not self._put(key, kind, _line_data(line), check=False):
-            self._put(key, kind, _line_data(line, keep_output=False), check=False)
+        """Keep the outcome of a replay; one whose executions cannot be serialised is made again on resume."""
+        self._put(key, kind, _line_data(line), check=bool(line.executions))
 
     def _get(self, key: str) -> Any:
         row = self._db.execute("select type, value from results where key = ?", (key,)).fetchone()
         return None if row is None else self._serde.loads_typed(row)
 
     def _put(self, key: str, kind: str, data: Any, *, check: bool) -> bool:
+        if self.path is None:
+            return True
         try:
             stored = self._serde.dumps_typed(data)
             faithful = not check or digest(self._serde.loads_typed(stored)) == digest(data)
@@ -110,39 +112,44 @@ class Store:
         if about["fingerprint"] != workflow.fingerprint:
             theirs = WorkflowGraph.from_description(json.loads(about["graph"]))
             raise StoreError(
-                f"the store {str(self.path)!r} belongs to another graph ({theirs.difference(workflow)}); "
+                f"the store {str(self.path)!r} belongs to another graph ({difference(theirs, workflow)}); "
                 "use a new path, or delete it"
             )
 
 
+_PLAIN = ("text", "score", "error", "masked", "unanswered", "node_executions", "same_path")
+
+
 def _clean_data(run: CleanRun) -> dict[str, Any]:
-    starts = [[step, s.checkpoint, s.metadata, s.turn, s.answers] for step, s in sorted(run.starts.items())]
-    return {**_line_data(run), "executions": _executions_data(run.executions), "starts": starts}
+    return {
+        **_line_data(run),
+        "starts": [
+            [step, *(getattr(start, f.name) for f in fields(start))] for step, start in sorted(run.starts.items())
+        ],
+        "writes": _writes_data(run.writes),
+        "recursion_limit": run.recursion_limit,
+    }
 
 
 def _clean_of(data: Mapping[str, Any], case: Case) -> CleanRun:
-    run = CleanRun(case=case)
+    run = CleanRun(case=case, writes=_writes_of(data["writes"]), recursion_limit=data["recursion_limit"])
     _fill(run, data)
-    run.starts = {
-        step: Start(checkpoint, metadata, turn, answers) for step, checkpoint, metadata, turn, answers in data["starts"]
-    }
+    run.starts = {step: Start(*rest) for step, *rest in data["starts"]}
     return run
 
 
-def _line_data(line: Line, *, keep_output: bool = True) -> dict[str, Any]:
+def _line_data(line: Line) -> dict[str, Any]:
+    """All of a line but its output, of which the text is enough."""
     return {
-        "executions": _executions_data(line.executions),
+        **{name: getattr(line, name) for name in _PLAIN},
+        "executions": [_execution_data(execution) for execution in line.executions.values()],
         "states": list(line.states.items()),
-        "output": line.output if keep_output else None,
-        "score": line.score,
-        "error": line.error,
-        "masked": line.masked,
-        "unanswered": line.unanswered,
-        "node_executions": line.node_executions,
         "usage": asdict(line.usage),
         "spent": asdict(line.spent),
         "evidence": line.evidence,
-        "same_path": line.same_path,
+        "visited": [_address_data(address) for address in sorted(line.visited)],
+        "shared": sorted(line.shared),
+        "live": sorted(line.live),
     }
 
 
@@ -157,24 +164,48 @@ def _fill(line: Line, data: Mapping[str, Any]) -> None:
     line.states = dict(data["states"])
     line.usage, line.spent = _usage_of(data["usage"]), _usage_of(data["spent"])
     line.evidence = [(node, agreed) for node, agreed in data["evidence"]]
-    for name in ("same_path", "output", "score", "error", "masked", "unanswered", "node_executions"):
+    line.visited = {_address_of(address) for address in data["visited"]}
+    line.shared, line.live = set(data["shared"]), set(data["live"])
+    for name in _PLAIN:
         setattr(line, name, data[name])
 
 
-def _executions_data(executions: Mapping[Address, Execution]) -> list[dict[str, Any]]:
-    return [
-        {
-            **{f.name: getattr(e, f.name) for f in fields(e)},
-            "address": [list(level) for level in e.address],
-            "calls": [{**asdict(call), "usage": asdict(call.usage)} for call in e.calls],
-        }
-        for e in executions.values()
-    ]
+def _execution_data(execution: Execution) -> dict[str, Any]:
+    return {
+        **{f.name: getattr(execution, f.name) for f in fields(execution)},
+        "address": _address_data(execution.address),
+        "calls": [{**asdict(call), "usage": asdict(call.usage)} for call in execution.calls],
+        "answers": list(execution.answers),
+        "writes": _writes_data(execution.writes),
+    }
 
 
 def _execution_of(data: Mapping[str, Any]) -> Execution:
-    address: Address = tuple((step, name, index) for step, name, index in data["address"])
-    return Execution(**{**data, "address": address, "calls": tuple(_call_of(call) for call in data["calls"])})
+    return Execution(
+        **{
+            **data,
+            "address": _address_of(data["address"]),
+            "calls": tuple(_call_of(call) for call in data["calls"]),
+            "answers": tuple(data["answers"]),
+            "writes": tuple(_writes_of(data["writes"])),
+        }
+    )
+
+
+def _address_data(address: Address) -> list[list[Any]]:
+    return [list(level) for level in address]
+
+
+def _address_of(data: Sequence[Sequence[Any]]) -> Address:
+    return tuple((step, name, index) for step, name, index in data)
+
+
+def _writes_data(writes: Iterable[PutOp]) -> list[list[Any]]:
+    return [[list(op.namespace), op.key, op.value, op.index, op.ttl] for op in writes]
+
+
+def _writes_of(data: Iterable[Sequence[Any]]) -> list[PutOp]:
+    return [PutOp(tuple(namespace), *rest) for namespace, *rest in data]
 
 
 def _call_of(data: Mapping[str, Any]) -> ModelCall:

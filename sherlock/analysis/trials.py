@@ -4,6 +4,7 @@ Every trial is a replay from the same place; the *sham* is that replay without a
 sham's score less its own. Output faults corrupt what the node returned in the sham, so sham and fault share it.
 """
 
+import abc
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,8 @@ from langgraph.types import Command
 
 from sherlock.analysis import context
 from sherlock.analysis.directive import Directive, system_text
+from sherlock.analysis.executions import CleanRun, Execution, Injection
 from sherlock.analysis.faults import KINDS, PAPER, Drawn, Fault, FaultContext, Kind, corrupt_update, draw
-from sherlock.analysis.replay import CleanRun, Execution, Injection
 from sherlock.canonical import digest
 from sherlock.errors import InjectionError
 from sherlock.lens import category_of, read_text, write_text
@@ -102,7 +103,7 @@ class Faults:
             raise InjectionError(f"at node {site.execution.node!r}: {error}") from error
 
 
-class _Site:
+class _Site(abc.ABC):
     """Where a fault of one kind takes hold. `text` None: there is nothing of that kind to corrupt."""
 
     kind = ""
@@ -125,12 +126,13 @@ class _Site:
         )
         self.prepare()
 
+    @abc.abstractmethod
     def prepare(self) -> None:
         """Set `text`."""
 
+    @abc.abstractmethod
     def trial(self, drawn: Drawn) -> Trial:
         """The trial that injects a drawn fault here."""
-        raise AssertionError("each kind makes its own")  # pragma: no cover
 
     def _pieces(self) -> list[context.Piece]:
         written = written_before(self.run, self.execution)
@@ -207,7 +209,7 @@ def own_directive(execution: Execution, of_node: Directive | None) -> Directive 
 
 
 def written_before(run: CleanRun, execution: Execution) -> list[str]:
-    """The keys that earlier executions wrote, in the order of their last writing; all keys where `Send` made the input."""
+    """The keys that earlier executions wrote, last written last; all keys where `Send` made the input."""
     if execution.address[-1][2] >= 0:
         value = execution.value
         return list(value) if isinstance(value, Mapping) else list(getattr(value, "__dict__", {}))
