@@ -12,7 +12,7 @@ from typing import Any
 from sherlock.errors import ModelError, SherlockError
 from sherlock.interpose.dialects import Answer, Body, Dialect, Event
 from sherlock.interpose.recording import Flight, Key, MissingCall, Recorded, key_of
-from sherlock.interpose.scope import CallScope, Frame, Started
+from sherlock.interpose.scope import SAMPLING, CallScope, Frame, Started
 
 Decode = Callable[[bytes], bytes]
 
@@ -51,7 +51,8 @@ class Exchange:
         sent = messages if self._body is body else dialect.read(self._body)
         asked = frame.messages if frame is not None and frame.rewritten else messages
         model = str(body.get("model", ""))
-        self._started = Started(api=dialect.name, model=model, messages=asked, sent=sent)
+        parameters = {name: body[name] for name in SAMPLING if body.get(name) is not None}
+        self._started = Started(api=dialect.name, model=model, messages=asked, sent=sent, parameters=parameters)
         self._key: Key | None = None
         self._flight: Flight | None = None
         self._buffer = bytearray()

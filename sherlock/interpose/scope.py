@@ -4,10 +4,10 @@ import contextlib
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from sherlock.errors import InjectionError, ModelError
 from sherlock.interpose.dialects import Answer
@@ -17,6 +17,9 @@ from sherlock.usage import NO_USAGE, Usage
 
 Rewrite = Callable[[tuple[Message, ...]], Sequence[Message]]
 Price = Callable[[str, Usage], float | None]
+
+SAMPLING = ("max_completion_tokens", "max_output_tokens", "max_tokens", "seed", "stop", "temperature", "top_p")
+"""Parameters of a request that are kept with the call, so that it can be asked again."""
 
 CHARACTERS_PER_TOKEN = 4
 """A rough mean for English text, used only where a provider reported nothing; such usage is marked estimated."""
@@ -29,7 +32,7 @@ class ModelCall:
     `messages` are what the user's code sent, the directive as role `system`; `sent` is what went out after
     rewriting. `text` is "" if the model only called tools. `replayed`: answered from a recording (its usage is the
     recorded one) or from LangChain's cache (its usage is nothing). `failed`: refused by the provider, broken off or
-    cancelled; `status` is the HTTP status, if it came to that.
+    cancelled; `status` is the HTTP status, if it came to that. `parameters` are those of `SAMPLING` that were given.
     """
 
     api: str
@@ -41,6 +44,7 @@ class ModelCall:
     replayed: bool
     failed: bool
     status: int | None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Unfinished(Protocol):
@@ -90,6 +94,7 @@ class Started:
     model: str
     messages: tuple[Message, ...]
     sent: tuple[Message, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     call: ModelCall | None = field(default=None)
 
 
@@ -184,6 +189,7 @@ class CallScope:
             replayed=replayed,
             failed=answer.failed or not answer.complete,
             status=status,
+            parameters=started.parameters,
         )
 
     def end_cached(self, started: Started, answer: Answer) -> None:
