@@ -17,8 +17,8 @@ from catalogue import FEES, LARGE_TOTAL, fee_of, price_of
 from prompts import reply, summed
 from vocabulary import SPLITS, Vocabulary
 
-ASIDE_SHARE = 0.25
-BAG_SHARE = 0.25
+ASIDE_SHARE = 0.2
+BAG_SHARE = 0.2
 
 
 def main() -> None:

@@ -50,11 +50,10 @@ async def _measure(cases: list[Case]) -> None:
     print("| step | right given gold inputs |\n|---|---|")
     for step, key in STEPS.items():
         print(f"| `{step}` | {_shown([await _right_alone(step, key, case) for case in cases])} |", flush=True)
-    scope, outputs = CallScope(), []
+    scope = CallScope()
     began = time.perf_counter()
     with scope.active():
-        for case in cases:
-            outputs.append(await desk.graph.ainvoke(case.inputs))
+        outputs = [await desk.graph.ainvoke(case.inputs) for case in cases]
     seconds = time.perf_counter() - began
     ends = list(zip(outputs, cases, strict=True))
     print("\n| the whole | |\n|---|---|")
