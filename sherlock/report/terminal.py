@@ -3,6 +3,7 @@
 It ends with the sentence that matters, because the end is what a terminal shows.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ BAR = 16
 SHORTEST_NAME = 12
 WIDEST_FIGURE = len("-0.16 [-0.67, -0.01]")
 LONGEST_NOTE = 600
+_FIGURE = re.compile(r"-?[\d.]+(?: %)?(?: \[-?[\d.]+, -?[\d.]+\])|\d %")
+_GLUE = "\ue000"
 UNDERLINED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 UNDERLINED_ASCII = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
@@ -220,8 +223,11 @@ class _Page:
         return table
 
     def _wrapped(self, text: Text, indent: str = "", first: str = "") -> None:
+        """Text in lines that break between words, but not inside a figure and its interval."""
+        text.plain = _FIGURE.sub(lambda figure: figure[0].replace(" ", _GLUE), text.plain)
         for place, line in enumerate(text.wrap(self.console, max(20, self.width - len(indent)))):
             line.rstrip()
+            line.plain = line.plain.replace(_GLUE, " ")
             before = f"{first:<{len(indent)}}" if place == 0 else indent
             self._put(Text(before, style="dim") if not line.plain else Text().append(before, "dim").append_text(line))
 

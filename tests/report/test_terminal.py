@@ -81,6 +81,16 @@ def test_the_end_is_the_sentence_that_matters():
     assert "310 (31 % of the 1,000 that re-running everything would take)" in text
 
 
+@pytest.mark.parametrize("width", range(50, 90, 3))
+def test_a_figure_stays_with_its_interval(width):
+    end = shown(full(), width=width).rpartition("Guard ")[2]
+    assert [figure for line in end.splitlines() for figure in re.findall(r"[\d.]+(?: %)? \[[\d., ]+\]", line)] == [
+        "0.31 [0.16, 0.41]",
+        "0.92 [0.77, 1.00]",
+        "28 % [16, 43]",
+    ]
+
+
 def test_missing_figures_have_their_reason():
     text = shown(analysis([node("a", 0.9), node("b", None, rescue=None)]), width=200)
     assert "no vulnerability of 1 node: no fault fitted in a case that was right" in text
