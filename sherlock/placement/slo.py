@@ -29,6 +29,8 @@ class SLO:
     Raises `SLOError` (a `PlanError` and a `ValueError`) for a value that is out of range.
     """
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (read by pydantic where an SLO stands in a plan)
+
     min_accuracy: float | None = None
     max_usd: float | None = None
     max_latency_s: float | None = None
