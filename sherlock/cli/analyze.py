@@ -93,11 +93,11 @@ class _Run:
         # what the graph itself prints must not get between the lines of the result
         with self.watch, contextlib.redirect_stdout(sys.stderr), self._model_server():
             try:
-                return self._run(self._analyst(cases))
+                return self._awaited(self._analyst(cases))
             except StoreError:
                 if not self._set_store_aside():
                     raise
-            return self._run(self._analyst(cases))
+            return self._awaited(self._analyst(cases))
 
     @contextlib.contextmanager
     def _model_server(self) -> Iterator[None]:
@@ -111,7 +111,7 @@ class _Run:
         with serve(export=True):
             yield
 
-    def _run(self, analyst: "Analyst") -> "Analysis":
+    def _awaited(self, analyst: "Analyst") -> "Analysis":
         from sherlock import background
 
         def stop() -> None:

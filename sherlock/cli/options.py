@@ -25,7 +25,7 @@ _WHAT, _FAULTS, _STOP, _LIMITS, _KEEP, _MODELS, _SHOW = (
     "What is analysed",
     "Faults",
     "When the ranking is settled",
-    "Limits: where one is reached, the analysis so far is the result, marked partial",
+    "Limits (where one is reached, the result is partial)",
     "What is kept",
     "Models and prices",
     "Results",
@@ -94,7 +94,7 @@ class Asked:
     quiet: Annotated[bool, _option("No progress, and of the report one sentence only.", _SHOW, flags=("--quiet",))] = (
         False
     )
-    prices: Annotated[Mapping[str, Any], None] = field(default_factory=dict)
+    prices: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
 
 

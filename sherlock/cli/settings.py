@@ -1,6 +1,5 @@
 """`[tool.sherlock]` in the nearest `pyproject.toml`: what stands there, checked."""
 
-import dataclasses
 import difflib
 import tomllib
 from collections.abc import Callable, Mapping
@@ -120,6 +119,3 @@ def _located(name: str, value: Any, folder: Path) -> Any:
 def _shown(file: Path) -> str:
     here = Path.cwd()
     return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
-
-
-assert {f.name for f in dataclasses.fields(Asked)} >= {*_PATHS, *_REFERENCES}

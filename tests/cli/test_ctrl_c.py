@@ -1,6 +1,5 @@
 """Interrupted: what was measured is kept, nothing is left running."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,8 @@ import pytest
 from desk import write_cases
 
 from sherlock.analysis.artefact import Analysis
-from sherlock.models.local import available
+
+pytest_plugins = ("model_fixture",)
 
 START = [sys.executable, "-c", "import sys; from sherlock.cli import main; sys.exit(main())", "analyze"]
 SLOW = ["agent.py:slow_graph", "--cases", "many.jsonl", "--scorer", "exact_match", "--concurrency", "1"]
@@ -52,9 +52,7 @@ def test_a_second_one_aborts(folder):
 
 
 @pytest.mark.model
-@pytest.mark.skipif(
-    available() is not None and "SHERLOCK_REQUIRE_MODEL" not in os.environ, reason=f"no embedded model: {available()}"
-)
+@pytest.mark.usefixtures("model_extra")
 def test_the_embedded_model_does_not_outlive_it(folder):
     write_cases(folder / "many.jsonl", 60)
     process = subprocess.Popen(
