@@ -22,8 +22,8 @@ from sherlock.graph import WorkflowGraph
 from sherlock.usage import NO_USAGE
 
 if TYPE_CHECKING:
-    from sherlock.analysis.analyze import Settings
     from sherlock.analysis.rounds import Rounds
+    from sherlock.analysis.study import Settings
 
 SHARES: Mapping[str, float] = dict[str, float](TABLE_1.items())
 
