@@ -81,6 +81,8 @@ class LineHook:
         self.interrupted = False
         self.store: JournalStore | None = None
         self.began, self.last = -1, -2
+        self._begun: set[Address] = set()
+        self._broke: Address | None = None
         self._cut: Address | None = None
         self._ran: Counter[Address] = Counter()
         self._shared: dict[Address, str] = {}
@@ -92,6 +94,7 @@ class LineHook:
 
     async def around(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
         at = visit.address
+        self._begun.add(at)
         if (done := self.kept.get(at)) is not None:
             return self._repeat(done, done.update)
         if (failure := self.failures.get(at)) is not None:
@@ -175,8 +178,6 @@ class LineHook:
             raise
         except Exception as error:
             self._raised.setdefault(id(error), (error, at))
-            if isinstance(self.line, CleanRun):
-                self.line.failures[at] = error
             raise
 
     def _record(self, visit: Visit, value: Any, update: Any, scope: CallScope, latency_s: float) -> None:
@@ -198,18 +199,8 @@ class LineHook:
 
     @contextlib.contextmanager
     def routing(self, visit: Visit) -> Iterator[None]:
-        with self._scope(visit.address, SHAM).active(), self._noting_router(visit.address):
+        with self._scope(visit.address, SHAM).active(), self._noting(visit.address):
             yield
-
-    @contextlib.contextmanager
-    def _noting_router(self, at: Address) -> Iterator[None]:
-        try:
-            yield
-        except GraphBubbleUp:
-            raise
-        except Exception as error:
-            self._raised.setdefault(id(error), (error, at))
-            raise
 
     @contextlib.contextmanager
     def scoring(self) -> Iterator[None]:
@@ -275,16 +266,23 @@ class LineHook:
         line.score, line.error = base.score, base.error
 
     def cut(self, error: Exception) -> None:
-        """A node raised `error` and ended the line: leave out what ran beside it."""
-        _, self._cut = self._raised.get(id(error), (error, None))
+        """A node raised `error` and ended the line: leave out what ran beside it, and it too if something did."""
+        _, self._broke = self._raised.get(id(error), (error, None))
+        self._cut = self._broke and self._first_parallel(self._broke)
         line = self.line
         line.executions = {a: e for a, e in line.executions.items() if self._counts(a)}
         line.visited = {a for a in line.visited if self._counts(a)}
-        if isinstance(line, CleanRun):
-            line.failures = {a: e for a, e in line.failures.items() if self._counts(a)}
+
+    def _first_parallel(self, at: Address) -> Address | None:
+        """The outermost part of `at` that did not run alone in its superstep."""
+        for depth, (step, *_) in enumerate(at):
+            beside = (a[depth] for a in self._begun if len(a) > depth and a[:depth] == at[:depth])
+            if any(other[0] == step and other != at[depth] for other in beside):
+                return at[: depth + 1]
+        return None
 
     def _counts(self, address: Address | None) -> bool:
-        return address is None or self._cut is None or address == self._cut or precedes(address, self._cut)
+        return address is None or self._cut is None or precedes(address, self._cut)
 
     def close(self) -> None:
         """Finish the books: usage and calls of everything that ran."""
@@ -302,6 +300,8 @@ class LineHook:
         if isinstance(line, CleanRun):
             line.recursion_limit = self.recursion_limit
             line.writes = [] if self.store is None else self.store.writes
+            raised = {at: error for error, at in self._raised.values() if at in line.visited}
+            line.failures = {at: error for at, error in raised.items() if at not in line.executions}
 
     def raise_refusals(self) -> None:
         """A limit or a missing recording ends the analysis, even when the user's code swallowed it."""
@@ -315,8 +315,8 @@ class LineHook:
         """A model server that is down, or refuses for load, says nothing about the workflow."""
         for scoped in self._scoped:
             calls = scoped.scope.calls
-            broke = self.line.error is not None and scoped.address == self._cut
-            if calls and self._counts(scoped.address) and _is_outage(calls[-1], broke=broke):
+            broke = self.line.error is not None and scoped.address == self._broke
+            if calls and (broke or self._counts(scoped.address)) and _is_outage(calls[-1], broke=broke):
                 status = calls[-1].status
                 said = f"answered {status}" if status else "could not be reached"
                 why = f" ({self.line.error})" if self.line.error else ""

@@ -63,7 +63,6 @@ class Replayer:
         """Run `case` from its first input to its end and keep what replays need."""
         run = CleanRun(case=case)
         await self._drive(LineHook(replayer=self, case=case, line=run, keep=True), Start())
-        run.failures = {a: e for a, e in run.failures.items() if a not in run.executions}
         return run
 
     async def replay(
@@ -87,6 +86,8 @@ class Replayer:
         change = None
         if at is not None:
             kept = _kept(run.executions, at, from_start=not self.resumable)
+            if not self.resumable:  # a subgraph must build up what it remembers
+                kept = {address: done for address, done in kept.items() if not done.is_container}
             failures = _kept(run.failures, at, from_start=not self.resumable)
             done = (base or run).executions.get(at, run.executions[at])
             change = Change(done=done, injection=injection, base=base)
