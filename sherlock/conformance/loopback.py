@@ -1,6 +1,7 @@
 """A model server on the loopback address with made-up answers: chat completions, streamed or not."""
 
 import hashlib
+import itertools
 import json
 import select
 import socket
@@ -17,6 +18,8 @@ _POLL_S = 0.01
 class LoopbackModel:
     """`requests` holds what was asked; `tokens` the tokens in and out that were reported (words, here).
 
+    Words with which an earlier request began are reported as cached, as a server with a prompt cache does.
+
     `hangs`: it begins each answer and never ends it, until the client goes away. `busy` counts the answers under way.
     """
 
@@ -27,6 +30,7 @@ class LoopbackModel:
         self.busy = 0
         self.lock = threading.Lock()
         self._tokens = [0, 0]
+        self._read: list[list[str]] = []
 
     @property
     def base_url(self) -> str:
@@ -49,6 +53,13 @@ class LoopbackModel:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def read(self, words: list[str]) -> int:
+        """Note the words of a request; how many of them an earlier one began with."""
+        with self.lock:
+            cached = max((_common(words, earlier) for earlier in self._read), default=0)
+            self._read.append(words)
+        return cached
 
     def count(self, tokens_in: int, tokens_out: int) -> None:
         """Note what an answer took."""
@@ -114,8 +125,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, request: JSON, model: LoopbackModel) -> None:
         text = model.answer(request)
-        tokens = (len(json.dumps(request["messages"]).split()), len(text.split()))
-        usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
+        words = json.dumps(request["messages"]).split()
+        tokens = (len(words), len(text.split()))
+        usage: JSON = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
+        usage["prompt_tokens_details"] = {"cached_tokens": model.read(words)}
         base = {"id": "1", "created": 1, "model": request["model"]}
         if model.hangs:
             self._hang(base, streamed=bool(request.get("stream")))
@@ -127,8 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._whole(base | {"object": "chat.completion", "choices": [choice], "usage": usage})
             return
         self._begin_stream()
-        words = text.split(" ")
-        for index, word in enumerate(words):
+        for index, word in enumerate(text.split(" ")):
             self._event(_chunk(base, word if index == 0 else f" {word}"))
         self._event(_chunk(base, "", "stop"))
         self._event({**_chunk(base, ""), "choices": [], "usage": usage})
@@ -171,6 +183,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _write(self, data: str) -> None:
         block = f"data: {data}\n\n".encode()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
+
+
+def _common(words: list[str], others: list[str]) -> int:
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False))
+    return sum(1 for _ in same)
 
 
 def _chunk(base: JSON, text: str, finish: str | None = None) -> JSON:
