@@ -71,7 +71,9 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(sherlock, folder):
 
 def test_a_limit_ends_it_early_with_a_partial_result(sherlock, folder):
     write_cases(folder / "many.jsonl", 40)
-    result = sherlock("analyze", "agent.py:slow_graph", "--cases", "many.jsonl", *OK[4:], "--max-seconds", "1.5")
+    result = sherlock(
+        "analyze", "agent.py:slow_graph", "--cases", "many.jsonl", *OK[4:], "--max-seconds", "1.5", "--concurrency", "1"
+    )
     assert result.code == 0
     assert "Partial: limit reached: 1.5 seconds" in result.out
     assert Analysis.load("analysis.json").partial == "limit reached: 1.5 seconds"
