@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sherlock.analysis.budget import Budget
 from sherlock.analysis.determinism import ENOUGH, Determinism
 from sherlock.analysis.directive import Directive, find_directive
-from sherlock.analysis.executions import SHAM, CleanRun, Execution, Line, node_of
+from sherlock.analysis.executions import SHAM, CleanRun, Execution, Line, is_sent, node_of
 from sherlock.analysis.records import CaseRecord, Outcome, Totals, shown
 from sherlock.analysis.replay import Replayer
 from sherlock.analysis.shared import Shared
@@ -73,9 +73,10 @@ class Rounds:
 
     def __post_init__(self) -> None:
         self._gate = asyncio.Semaphore(self.concurrency)
-        self.replayer.on_spent = self._spend
+        self.replayer.on_spent = self.spend
 
-    def _spend(self, usage: Usage) -> None:
+    def spend(self, usage: Usage) -> None:
+        """Book what calls that were really made have cost."""
         self.budget.spend(usage)
         self.totals.spent += usage
 
@@ -103,7 +104,7 @@ class Rounds:
         key = f"clean/{self.identity}/{case_key(case)}"
         run = self.store.clean(key, case)
         if run is None:
-            run = await self._attempt(lambda: self.replayer.clean(case))
+            run = await self.attempt(lambda: self.replayer.clean(case))
             if run.unanswered is None:
                 self.store.put_clean(key, run)
         else:
@@ -149,16 +150,17 @@ class Rounds:
         for execution in bench.run.executions.values():
             if execution.is_container or execution.answers:
                 continue
-            key = self.share_key(execution.node, execution.value)
+            key = self.share_key(execution.address, execution.value)
             if key is not None:
                 bench.shared.seed(key, execution.update)
                 bench.counted.add(key)
 
-    def share_key(self, node: str, value: Any) -> str | None:
+    def share_key(self, at: Address, value: Any) -> str | None:
         """The key under which an execution's result may be shared; None for a node not shown to be deterministic."""
+        node = node_of(at)
         if not self.determinism.shows([node]):
             return None
-        reads = self.reads.get(node)
+        reads = None if is_sent(at) else self.reads.get(node)
         if reads is not None and isinstance(value, Mapping):
             value = {key: value[key] for key in sorted(reads) if key in value}
         return digest([node, value])
@@ -175,11 +177,11 @@ class Rounds:
 
     async def _visit(self, bench: Bench, execution: Execution, visit: int) -> None:
         run, at = bench.run, execution.address
-        sham = await self._sham(bench, execution)
+        sham = await self.sham(bench, execution)
         base = sham.executions.get(at, execution)
         background = Background(others=self.others, directives=self.directives, reads=self.reads)
         for trial in await self.faults.trials(run, execution, visit, base, background):
-            line = await self._trial(bench, at, trial, sham)
+            line = await self.trial(bench, at, trial, sham)
             bench.record.outcomes.append(
                 Outcome(
                     case=bench.record.index,
@@ -205,10 +207,10 @@ class Rounds:
         category = bench.record.categories.get(execution.node, "instruction")
         if matches_reference(read_text(base.update), gold, category):
             return 0.0
-        line = await self._trial(bench, execution.address, repair(base, gold), sham)
+        line = await self.trial(bench, execution.address, repair(base, gold), sham)
         return line.score - sham.score
 
-    async def _sham(self, bench: Bench, execution: Execution) -> Line:
+    async def sham(self, bench: Bench, execution: Execution) -> Line:
         """The replay without a fault. Where all that it would run is deterministic, it is the clean run again."""
         run, at = bench.run, execution.address
         after = {node_of(address) for address in run.visited if address >= at}
@@ -218,7 +220,8 @@ class Rounds:
         self.determinism.saw_replay(bench.record.index, line)
         return line
 
-    async def _trial(self, bench: Bench, at: Address, trial: Trial, sham: Line) -> Line:
+    async def trial(self, bench: Bench, at: Address, trial: Trial, sham: Line) -> Line:
+        """Replay with the trial's injection, compared with the sham."""
         run = bench.run
         return await self._line(
             bench,
@@ -235,7 +238,7 @@ class Rounds:
         line = self.store.line(stored_as)
         is_trial = key not in ("sham", "probe")
         if line is None:
-            line = await self._attempt(make)
+            line = await self.attempt(make)
             if is_trial:  # nothing is compared with it
                 line.states.clear()
                 line.visited.clear()
@@ -253,7 +256,7 @@ class Rounds:
         self.on_done("trial" if is_trial else "sham", bench.record.id)
         return line
 
-    async def _attempt(self, make: Callable[[], Awaitable[T]]) -> T:
+    async def attempt(self, make: Callable[[], Awaitable[T]]) -> T:
         """Run within the limits; a model server that fails is asked once more."""
         async with self._gate:
             self.budget.check()

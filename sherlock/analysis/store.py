@@ -83,6 +83,14 @@ class Store:
         """Keep the outcome of a replay; one whose executions cannot be serialised is made again on resume."""
         self._put(key, kind, _line_data(line), check=bool(line.executions))
 
+    def value(self, key: str) -> Any:
+        """Any other recorded result, or None."""
+        return self._get(key)
+
+    def put_value(self, key: str, kind: str, data: Any) -> None:
+        """Keep a result; one that cannot be serialised is made again on resume."""
+        self._put(key, kind, data, check=True)
+
     def _get(self, key: str) -> Any:
         row = self._db.execute("select type, value from results where key = ?", (key,)).fetchone()
         return None if row is None else self._serde.loads_typed(row)

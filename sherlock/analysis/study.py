@@ -202,6 +202,7 @@ class Study(ABC, Generic[Result]):
         if settings.fresh:
             store.forget(f"clean/{identity}/")
             store.forget(f"line/{identity}/")
+            store.forget(f"verdict/{identity}/")
         replayer = Replayer(
             graph=graph,
             score=scorer.score,
