@@ -117,6 +117,11 @@ def node_of(address: Address) -> str:
     return "/".join(name.replace("/", "//") for _, name, _ in address)
 
 
+def is_sent(address: Address) -> bool:
+    """Whether `Send` started the execution at `address`: its input is a packet, not the state."""
+    return address[-1][2] >= 0
+
+
 def follows(address: Address, at: Address) -> bool:
     """Whether `address` is `at` itself, encloses it, lies in it, or comes after it."""
     for mine, its in zip(address, at, strict=False):

@@ -143,7 +143,7 @@ class LineHook:
         beside = self.store is not None or visit.address in self._answers or _is_tool_calls(value)
         if self.shared is None or beside or visit.is_container:
             return None
-        return self.replayer.share_key(visit.node, value)
+        return self.replayer.share_key(visit.address, value)
 
     async def _execute(
         self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]], injection: Injection

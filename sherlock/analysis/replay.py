@@ -46,7 +46,7 @@ class Replayer:
     score: Callable[[Any, Case], Awaitable[float]]
     new_scope: Callable[..., CallScope]
     effects: Mapping[str, StandIn] = field(default_factory=dict)
-    share_key: Callable[[str, Any], str | None] = lambda node, value: None  # noqa: ARG005
+    share_key: Callable[[Address, Any], str | None] = lambda at, value: None  # noqa: ARG005
     config: Mapping[str, Any] = field(default_factory=dict)
     context: Any = None
     resumable: bool = True

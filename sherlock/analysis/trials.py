@@ -11,15 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.types import Command
-
 from sherlock.analysis import context
 from sherlock.analysis.directive import Directive, system_text
-from sherlock.analysis.executions import CleanRun, Execution, Injection
+from sherlock.analysis.executions import CleanRun, Execution, Injection, is_sent, precedes
 from sherlock.analysis.faults import KINDS, PAPER, Drawn, Fault, FaultContext, Kind, corrupt_update, draw
 from sherlock.canonical import digest
 from sherlock.errors import InjectionError
-from sherlock.lens import category_of, read_text, write_text
+from sherlock.lens import category_of, read_text, read_value, write_text, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +33,8 @@ class Trial:
     @property
     def key(self) -> str:
         """What the result depends on, beside the place of the injection."""
-        return digest([self.kind, self.fault, self.after, str(type(self.injection.update))])
+        kind_of_value = type(read_value(self.injection.update)).__name__  # "5" and 5 read alike
+        return digest([self.kind, self.fault, self.after, kind_of_value])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +134,10 @@ class _Site(abc.ABC):
         """The trial that injects a drawn fault here."""
 
     def _pieces(self) -> list[context.Piece]:
-        written = written_before(self.run, self.execution)
-        return context.history(self.execution.value, written, self.background.reads.get(self.execution.node))
+        sent = is_sent(self.execution.address)
+        keys = written_before(self.run, self.execution)
+        reads = None if sent else self.background.reads.get(self.execution.node)
+        return context.history(self.execution.value, keys, reads)
 
     def _trial(self, drawn: Drawn, after: str, injection: Injection) -> Trial:
         return Trial(kind=self.kind, fault=drawn.fault.name, before=self.text or "", after=after, injection=injection)
@@ -176,7 +177,7 @@ class _Output(_Site):
     kind = "output"
 
     def prepare(self) -> None:
-        self.text = read_text(self.base.update) if written_keys(self.base.update) else None
+        self.text = read_text(self.base.update) if written(self.base.update) else None
 
     def trial(self, drawn: Drawn) -> Trial:
         assert not isinstance(drawn.corrupted, list)
@@ -210,39 +211,14 @@ def own_directive(execution: Execution, of_node: Directive | None) -> Directive 
 
 def written_before(run: CleanRun, execution: Execution) -> list[str]:
     """The keys that earlier executions wrote, last written last; all keys where `Send` made the input."""
-    if execution.address[-1][2] >= 0:
+    if is_sent(execution.address):
         value = execution.value
         return list(value) if isinstance(value, Mapping) else list(getattr(value, "__dict__", {}))
     keys: dict[str, None] = {}
-    for address in sorted(run.executions):
-        if address < execution.address and not _beside(address, execution.address):
-            for key in written_keys(run.executions[address].update):
+    for address, earlier in sorted(run.executions.items(), key=lambda item: item[0]):
+        # A subgraph gives back whole channels; what was written there, its nodes wrote.
+        if precedes(address, execution.address) and not earlier.is_container:
+            for key in written(earlier.update):
                 keys.pop(key, None)
                 keys[key] = None
     return list(keys)
-
-
-def written_keys(update: Any) -> list[str]:
-    """The state keys that an update writes."""
-    if isinstance(update, Command):
-        return written_keys(update.update)
-    if isinstance(update, Mapping):
-        return [str(key) for key in update]
-    if isinstance(update, list | tuple):
-        return [key for item in update for key in (written_keys(item) if not _is_pair(item) else [item[0]])]
-    if update is None:
-        return []
-    fields = getattr(update, "__dict__", None) or {}
-    return [key for key in fields if not key.startswith("_")]
-
-
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-
-
-def _beside(address: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Whether two executions ran in one superstep, so that neither saw what the other wrote."""
-    for mine, its in zip(address, other, strict=False):
-        if mine != its:
-            return bool(mine[0] == its[0])
-    return True
