@@ -117,7 +117,7 @@ def _verdict(name: str, found: Any) -> Verdict:
     if not _is_bool(passed):
         raise VerifierError(f"{name} returned {found!r:.60}: let it return a bool, (bool, correction) or a Verdict")
     if passed:
-        return Verdict(True, 1.0, None, f"{name} holds")
+        return Verdict(True, 1.0, corrected, f"{name} holds")
     return Verdict(False, 0.0, corrected, f"{name} does not hold")
 
 

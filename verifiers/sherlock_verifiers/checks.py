@@ -84,8 +84,13 @@ def _sides(run: str) -> list[str]:
 
 
 def _balanced(side: str) -> str:
-    surplus = side.count("(") - side.count(")")
-    return side.removeprefix("(") if surplus > 0 else side.removesuffix(")") if surplus < 0 else side
+    """The side without a bracket that closes none, and what follows it, or that is never closed."""
+    depth = 0
+    for index, letter in enumerate(side):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth < 0:
+            return side[:index].rstrip()
+    return side.removeprefix("(") if depth > 0 else side
 
 
 def _true(found: list[list[str]]) -> bool:
