@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from sherlock.analysis.analyze import Progress as Progress
     from sherlock.analysis.analyze import aanalyze as aanalyze
     from sherlock.analysis.artefact import Analysis as Analysis
+    from sherlock.analysis.calibrate import acalibrate as acalibrate
+    from sherlock.analysis.calibration import Calibration as Calibration
     from sherlock.analysis.fault_model import Fault as Fault
     from sherlock.analysis.fault_model import Raw as Raw
     from sherlock.calls import analyze as analyze
+    from sherlock.calls import calibrate as calibrate
     from sherlock.cases import Case as Case
     from sherlock.estimate import Estimate as Estimate
     from sherlock.graph import WorkflowGraph as WorkflowGraph
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from sherlock.usage import Energy as Energy
     from sherlock.usage import Limits as Limits
     from sherlock.usage import Usage as Usage
+    from sherlock.verifier import Subject as Subject
+    from sherlock.verifier import Verdict as Verdict
+    from sherlock.verifier import Verifier as Verifier
 
 __version__ = "0.1.0"
 
@@ -34,7 +40,13 @@ _HOME = {
     "Raw": "sherlock.analysis.fault_model",
     "Usage": "sherlock.usage",
     "WorkflowGraph": "sherlock.graph",
+    "Calibration": "sherlock.analysis.calibration",
+    "Subject": "sherlock.verifier",
+    "Verdict": "sherlock.verifier",
+    "Verifier": "sherlock.verifier",
     "aanalyze": "sherlock.analysis.analyze",
+    "acalibrate": "sherlock.analysis.calibrate",
+    "calibrate": "sherlock.calls",
     "analyze": "sherlock.calls",
     "effects": "sherlock.side_effects",
 }

@@ -22,23 +22,28 @@ def run(work: Coroutine[Any, Any, T], *, on_interrupt: Callable[[], None] | None
     if threading.current_thread() is _thread():  # started here, if it was not
         work.close()
         raise RuntimeError("a sync call of sherlock was made on sherlock's own event loop; await its async twin")
-    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    task = asyncio.run_coroutine_threadsafe(_started(work), _loop()).result()
+    waiting = asyncio.run_coroutine_threadsafe(_ended(task), _loop())
     while True:
         try:
-            return future.result()
+            waiting.result()
+            return task.result()
         except KeyboardInterrupt:
             if on_interrupt is None:
-                _cancel(future)
+                _loop().call_soon_threadsafe(task.cancel)
+                waiting.result()
                 raise
             on_interrupt()
             on_interrupt = None
 
 
-def _cancel(future: Any) -> None:
-    future.cancel()
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    done.wait(timeout=5)
+async def _started(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    return asyncio.ensure_future(work)
+
+
+async def _ended(task: "asyncio.Task[Any]") -> None:
+    """Wait until the task is really gone, however it ended."""
+    await asyncio.wait([task])
 
 
 @functools.cache

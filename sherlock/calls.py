@@ -6,13 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 from sherlock import background
 from sherlock.analysis import analyze as _analyze
+from sherlock.analysis import calibrate as _calibrate
 from sherlock.analysis.artefact import Analysis
+from sherlock.analysis.calibration import Calibration
 from sherlock.analysis.faults import PAPER, Fault
 from sherlock.cases import Case
 from sherlock.usage import Limits
 
 if TYPE_CHECKING:
     from sherlock.interpose.recording import Recordings
+
+
+def calibrate(
+    graph: Any,
+    cases: str | Path | Iterable[Case | Mapping[str, Any]],
+    *,
+    verifiers: "_calibrate.Verifiers | Mapping[str, _calibrate.Verifiers]",
+    scorer: str | Callable[..., Any],
+    analysis: Analysis | None = None,
+    **settings: Any,
+) -> Calibration:
+    """Try verifiers at nodes: `acalibrate`, which lists the settings, for code that is not async."""
+    return background.run(
+        _calibrate.acalibrate(graph, cases, verifiers=verifiers, scorer=scorer, analysis=analysis, **settings)
+    )
 
 
 def analyze(

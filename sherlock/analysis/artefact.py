@@ -153,19 +153,12 @@ class Analysis(Model):
     timing: Timing = Timing()
 
     def save(self, path: str | Path) -> None:
-        """Write the artefact as JSON. The file is whole or not there: it is renamed into place."""
-        target = Path(path)
-        scratch = target.with_name(f".{target.name}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_text(self.to_json() + "\n", encoding="utf-8")
-            scratch.replace(target)
-        except OSError as error:
-            raise ArtefactError(f"cannot write {str(target)!r}: {error.strerror}; choose another path") from error
+        """Write the artefact as JSON; the file is whole or not there."""
+        write_artefact(path, self.to_json())
 
     def to_json(self) -> str:
         """The artefact as JSON text, keys sorted."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+        return to_json(self)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -174,31 +167,61 @@ class Analysis(Model):
         Raises:
             ArtefactError: there is no such file, or it is no analysis of a version that this library knows.
         """
-        data = read_artefact(path)
-        if data.get("kind") != "analysis":
-            raise ArtefactError(
-                f"{str(path)!r} holds {data.get('kind')!r}, not an analysis; make one with `sherlock analyze`"
-            )
-        if data.get("schema_version") != SCHEMA_VERSION:
-            raise ArtefactError(
-                f"{str(path)!r} has schema version {data.get('schema_version')!r}, this library reads "
-                f"{SCHEMA_VERSION}; install the version of sherlock-langgraph that wrote it, or analyse again"
-            )
+        data = read_artefact(path, kind="analysis", version=SCHEMA_VERSION)
         try:
             loaded = cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ArtefactError(f"{str(path)!r} is damaged at {place}: {first['msg']}; analyse again") from error
+            raise damaged(path, error) from error
+        latencies = loaded.timing.nodes
         timed = {
-            name: node.model_copy(update={"latency_s": loaded.timing.nodes.get(name)})
-            for name, node in loaded.nodes.items()
+            name: node.model_copy(update={"latency_s": latencies.get(name)}) for name, node in loaded.nodes.items()
         }
         return loaded.model_copy(update={"nodes": timed})
 
 
-def read_artefact(path: str | Path) -> Mapping[str, Any]:
-    """Read the JSON object in `path`, whatever its kind."""
+def to_json(artefact: BaseModel) -> str:
+    """An artefact as JSON text, keys sorted."""
+    return json.dumps(artefact.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+
+
+def write_artefact(path: str | Path, text: str) -> None:
+    """Write a file that is whole or not there: it is renamed into place.
+
+    Raises:
+        ArtefactError: it cannot be written there.
+    """
+    target = Path(path)
+    scratch = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # half an emoji is not UTF-8
+        scratch.replace(target)
+    except OSError as error:
+        raise ArtefactError(f"cannot write {str(target)!r}: {error.strerror}; choose another path") from error
+
+
+def damaged(path: str | Path, error: ValidationError) -> ArtefactError:
+    """The error for a file whose content does not fit the schema."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return ArtefactError(f"{str(path)!r} is damaged at {place}: {first['msg']}; make it again")
+
+
+def latency(samples: list[float]) -> Latency | None:
+    """Mean and quantiles of recorded seconds; None without any."""
+    if not samples:
+        return None
+    ordered = sorted(samples)
+    p50, p90 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.9))
+    return Latency(mean=sum(ordered) / len(ordered), p50=p50, p90=p90, n=len(ordered))
+
+
+def read_artefact(path: str | Path, *, kind: str | None = None, version: int | None = None) -> Mapping[str, Any]:
+    """Read the JSON object in `path`, of a kind and schema version if they are given.
+
+    Raises:
+        ArtefactError: it cannot be read, is no JSON object, or is of another kind or version.
+    """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -209,4 +232,12 @@ def read_artefact(path: str | Path) -> Mapping[str, Any]:
         ) from error
     if not isinstance(data, dict):
         raise ArtefactError(f"{str(path)!r} holds no JSON object; it is no artefact of Sherlock")
+    if kind is not None and data.get("kind") != kind:
+        verb = {"analysis": "analyze", "calibration": "calibrate"}.get(kind, kind)
+        raise ArtefactError(f"{str(path)!r} holds {data.get('kind')!r}, no {kind}; make one with `sherlock {verb}`")
+    if version is not None and data.get("schema_version") != version:
+        raise ArtefactError(
+            f"{str(path)!r} has schema version {data.get('schema_version')!r}, this library reads {version}; "
+            "install the version of sherlock-langgraph that wrote it, or make it again"
+        )
     return data

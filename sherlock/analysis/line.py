@@ -18,6 +18,7 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
     PendingWrite,
 )
+from langgraph.checkpoint.memory import InMemorySaver
 
 OnStep = Callable[[int, Checkpoint, CheckpointMetadata], None]
 
@@ -126,6 +127,31 @@ class LineSaver(BaseCheckpointSaver[int]):
 
     def get_next_version(self, current: int | None, channel: None) -> int:  # noqa: ARG002
         return (current or 0) + 1
+
+
+class HistorySaver(InMemorySaver):
+    """A `LineSaver` that keeps all checkpoints, serialised: the value of a `DeltaChannel` is a sum over them."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        super().__init__()
+        self._on_step = on_step
+
+    def start_from(self, checkpoint: Checkpoint, metadata: CheckpointMetadata) -> None:
+        """Make `checkpoint` the thread's head; its tasks run next."""
+        config: RunnableConfig = {"configurable": {"thread_id": THREAD, "checkpoint_ns": ""}}
+        super().put(config, checkpoint, metadata, checkpoint["channel_versions"])
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        at = super().put(config, checkpoint, metadata, new_versions)
+        if not config["configurable"].get("checkpoint_ns"):
+            self._on_step(metadata["step"], checkpoint, metadata)
+        return at
 
 
 def own_checkpoint(checkpoint: Checkpoint, own: Callable[[Any], Any]) -> Checkpoint:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from langgraph.channels.delta import DeltaChannel
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
@@ -18,7 +19,7 @@ from langgraph.types import Command, Interrupt
 from sherlock.analysis.executions import SHAM, CleanRun, Injection, Line, Start, follows, private
 from sherlock.analysis.hook import Change, LineHook, Masked
 from sherlock.analysis.journal import JournalStore
-from sherlock.analysis.line import THREAD, LineSaver, own_checkpoint
+from sherlock.analysis.line import THREAD, HistorySaver, LineSaver, own_checkpoint
 from sherlock.analysis.records import shown
 from sherlock.analysis.shared import Shared
 from sherlock.cases import Case
@@ -58,6 +59,8 @@ class Replayer:
         self._twin = interpose(self.graph)
         self._twin.cache = None
         _run_through(self._twin)
+        graphs = [self.graph, *(sub for _, sub in self.graph.get_subgraphs(recurse=True))]
+        self._has_deltas = any(_has_deltas(graph) for graph in graphs)
 
     async def clean(self, case: Case) -> CleanRun:
         """Run `case` from its first input to its end and keep what replays need."""
@@ -111,7 +114,7 @@ class Replayer:
 
     async def _drive(self, hook: LineHook, start: Start, run: CleanRun | None = None) -> None:
         line = hook.line
-        saver = LineSaver(hook.on_step)
+        saver = (HistorySaver if self._has_deltas else LineSaver)(hook.on_step)
         twin = copy.copy(self._twin)
         twin.checkpointer = saver
         if twin.store is not None:
@@ -182,10 +185,12 @@ class Replayer:
 
 def is_resumable(graph: CompiledStateGraph[Any, Any, Any, Any]) -> bool:
     """Whether one checkpoint of the outermost graph holds the whole state."""
-    from langgraph.channels.delta import DeltaChannel
-
     stateful = any(getattr(sub, "checkpointer", None) is True for _, sub in graph.get_subgraphs(recurse=True))
-    return not stateful and not any(isinstance(channel, DeltaChannel) for channel in graph.channels.values())
+    return not stateful and not _has_deltas(graph)
+
+
+def _has_deltas(graph: Pregel[Any, Any, Any, Any]) -> bool:
+    return any(isinstance(channel, DeltaChannel) for channel in graph.channels.values())
 
 
 def _run_through(twin: Pregel[Any, Any, Any, Any]) -> None:

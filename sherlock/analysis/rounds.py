@@ -89,6 +89,12 @@ class Rounds:
 
     async def measure(self, benches: Sequence[Bench], nodes: Sequence[str]) -> None:
         """Inject faults at `nodes` in every case, and measure what gold outputs gain there."""
+        await self.get_ready(benches)
+        await together(self._node(bench, node) for bench in benches for node in nodes)
+        self.determinism.update()
+
+    async def get_ready(self, benches: Sequence[Bench]) -> None:
+        """Find out what may be shared, and which part of each prompt is the directive, before replays begin."""
         if not self.determinism.any_live and not self.determinism.shown:
             await together(self._probe(bench) for bench in benches[:ENOUGH])
         self.determinism.update()
@@ -97,8 +103,6 @@ class Rounds:
                 self.directives[node] = found
         for bench in benches:
             self._seed(bench)
-        await together(self._node(bench, node) for bench in benches for node in nodes)
-        self.determinism.update()
 
     async def _clean(self, index: int, case: Case) -> Bench:
         key = f"clean/{self.identity}/{case_key(case)}"

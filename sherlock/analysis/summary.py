@@ -11,9 +11,9 @@ from sherlock.analysis.artefact import (
     Example,
     FaultEffect,
     Forecast,
-    Latency,
     NodeAnalysis,
     Timing,
+    latency,
 )
 from sherlock.analysis.faults import TABLE_1
 from sherlock.analysis.records import CaseRecord, Outcome
@@ -175,7 +175,7 @@ def _node(
         errors=sum(outcome.error is not None for outcome in outcomes),
         usage=sum(usages, NO_USAGE),
         examples=_examples(outcomes, records),
-        latency_s=_latency(latencies),
+        latency_s=latency(latencies),
     )
 
 
@@ -280,14 +280,6 @@ def _examples(outcomes: Sequence[Outcome], records: Sequence[CaseRecord]) -> tup
     )
 
 
-def _latency(samples: Sequence[float]) -> Latency | None:
-    if not samples:
-        return None
-    ordered = sorted(samples)
-    at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.9)]
-    return Latency(mean=statistics.fmean(samples), p50=at[0], p90=at[1], n=len(samples))
-
-
 def _notes(
     records: Sequence[CaseRecord], workflow: WorkflowGraph, nodes: dict[str, NodeAnalysis], targets: Sequence[str]
 ) -> list[str]:
@@ -299,7 +291,7 @@ def _notes(
             f"only {right} clean runs were right, fewer than {v.MIN_CASES}: nothing is called settled; add cases"
         )
     for name in targets:
-        if nodes[name].vulnerability is None:
+        if name in nodes and nodes[name].vulnerability is None:
             ran = any(name in record.latencies for record in records)
             why = "no fault fitted it in a case that was right" if ran else "no case reached it"
             notes.append(f"{name} has no vulnerability: {why}")

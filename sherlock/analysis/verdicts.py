@@ -194,9 +194,7 @@ class Judge:
         seconds = time.perf_counter() - started + replayed_s
         if isinstance(verdict, VerifierFailure):
             usage, failure = verdict.usage, f"{verdict.kind}: {verdict.message}"
-            return Judged(
-                accepted=True, corrected=None, failure=failure, rationale="", usage=usage, seconds=seconds
-            )
+            return Judged(accepted=True, corrected=None, failure=failure, rationale="", usage=usage, seconds=seconds)
         return Judged(
             accepted=verdict.accepted,
             corrected=verdict.corrected,

@@ -1,0 +1,219 @@
+"""`calibrate`: what each verifier buys at each node, on the same recorded clean runs as `analyze`.
+
+Two kinds of trial: the verifier on the output that the node really made, in *all* cases, and on outputs with a fault in
+them. Nodes come in the order of their criticality, and a verifier that another one at the same node beats with
+confidence, at no higher price, is tried on no more cases. arXiv:2511.00330, section 6; `docs/statistics.md`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+from sherlock.analysis import calibration_rows as rows
+from sherlock.analysis.artefact import Analysis, Forecast
+from sherlock.analysis.calibration import Calibration
+from sherlock.analysis.faults import PAPER, Fault
+from sherlock.analysis.rounds import Bench, together
+from sherlock.analysis.study import Progress, Study, Visits
+from sherlock.analysis.trials import visits_of
+from sherlock.analysis.verdicts import Entrant, Judge, Outcome
+from sherlock.analysis.vulnerability import LOOKS, MIN_CASES
+from sherlock.cases import Case
+from sherlock.errors import GraphError, PlanMismatch, VerifierError
+from sherlock.estimate import signed_lower_bound
+from sherlock.graph import WorkflowGraph, difference
+from sherlock.interpose.recording import Recordings
+from sherlock.registry import make_verifier, settings_of
+from sherlock.usage import Limits
+from sherlock.verifier import Verifier
+
+Verifiers = Sequence[str | Mapping[str, Any] | Verifier]
+
+
+async def acalibrate(
+    graph: Any,
+    cases: str | Path | Iterable[Case | Mapping[str, Any]],
+    *,
+    verifiers: Verifiers | Mapping[str, Verifiers],
+    scorer: str | Callable[..., Any],
+    analysis: Analysis | None = None,
+    nodes: Sequence[str] | None = None,
+    faults: Sequence[Fault] = PAPER,
+    faults_per_kind: int = 1,
+    visits: Visits = "first",
+    pass_mark: float = 1.0,
+    seed: int = 0,
+    confidence: float = 0.95,
+    top: int = 1,
+    margin: float = 0.10,
+    limits: Limits | None = None,
+    store: str | Path | None = None,
+    concurrency: int = 8,
+    recordings: str | Path | Recordings | None = None,
+    dry_run: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    config: Mapping[str, Any] | None = None,
+    context: Any = None,
+) -> Calibration:
+    """Try verifiers at nodes, and measure what they do to the final score and what they cost.
+
+    `verifiers`: names, `{"use": name, **settings}`, or instances, tried at every node; or a mapping from nodes to such
+    lists. `analysis`: gives the order of the nodes, and must be of this graph. The rest is as for `aanalyze`; verifiers
+    are tried at the first visit of a node.
+
+    Raises:
+        VerifierError: a verifier cannot be made (`VerifierNotFound`: there is none of that name).
+        PlanMismatch: the analysis is of another graph.
+        GraphError, CasesError, InjectionError, ModelError, StoreError: as for `aanalyze`.
+    """
+    calibrator = Calibrator(
+        graph,
+        cases,
+        verifiers=verifiers,
+        analysis=analysis,
+        scorer=scorer,
+        faults=faults,
+        faults_per_kind=faults_per_kind,
+        nodes=nodes,
+        visits=visits,
+        pass_mark=pass_mark,
+        seed=seed,
+        confidence=confidence,
+        top=top,
+        margin=margin,
+        limits=limits or Limits(),
+        store=store,
+        concurrency=concurrency,
+        recordings=recordings,
+        dry_run=dry_run,
+        progress=progress,
+        config=config or {},
+        context=context,
+    )
+    return await calibrator.run()
+
+
+class Calibrator(Study[Calibration]):
+    """One calibration; the settings are those of `acalibrate`."""
+
+    def __init__(
+        self,
+        graph: Any,
+        cases: Any,
+        *,
+        verifiers: Verifiers | Mapping[str, Verifiers],
+        analysis: Analysis | None = None,
+        verifier_timeout_s: float = 60.0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(graph, cases, **settings)
+        self._analysis = analysis
+        self._timeout_s = verifier_timeout_s
+        by_node = verifiers if isinstance(verifiers, Mapping) else {"": verifiers}
+        self._asked = {node: [entrant(spec) for spec in specs] for node, specs in by_node.items()}
+        if not any(self._asked.values()):
+            raise VerifierError("no verifiers were given to try; `sherlock verifiers` lists those that are installed")
+        self.outcomes: list[Outcome] = []
+        self.dropped: dict[tuple[str, str], str] = {}
+
+    @property
+    def found_something(self) -> bool:
+        return bool(self.outcomes)
+
+    def entrants(self, node: str) -> list[Entrant]:
+        """The verifiers that are to be tried at a node."""
+        return self._asked.get(node, self._asked.get("", []))
+
+    def forecasts(self, cases: int) -> Forecast:
+        self._order_nodes()
+        per_node = {node: len(self.entrants(node)) for node in self.targets}
+        trials = cases * sum(2 * count for count in per_node.values())
+        suffix = sum(per_node[node] * (len(self.workflow.downstream(node)) + 1) for node in self.targets)
+        return Forecast(
+            cases=cases,
+            nodes=len(self.targets),
+            trials=trials,
+            node_executions=cases * (len(self.workflow.order) + 3 * suffix),
+            basis="if every verdict changes the output and no verifier is dropped early",
+        )
+
+    def _order_nodes(self) -> None:
+        if self._analysis is not None:
+            if self._analysis.fingerprint != self.workflow.fingerprint:
+                theirs = WorkflowGraph.from_description(self._analysis.graph)
+                raise PlanMismatch(
+                    f"the analysis is of another graph ({difference(theirs, self.workflow)}); analyse this one first"
+                )
+            place = {name: index for index, name in enumerate(self._analysis.ranking)}
+            self.targets.sort(key=lambda name: place.get(name, len(place)))
+        for node in self._asked:
+            if node:
+                self.workflow.known(node)
+        self.targets = [node for node in self.targets if self.entrants(node)]
+        if not self.targets:
+            raise GraphError("no node is left to calibrate; name nodes that have verifiers")
+
+    async def work(self, cases: Sequence[Case]) -> None:
+        judge = Judge(
+            rounds=self.rounds, seed=self.settings.seed, prices=self.settings.prices, timeout_s=self._timeout_s
+        )
+        waiting = list(enumerate(cases))
+        for goal in (*LOOKS, len(cases)):
+            batch, waiting = _taken(waiting, goal - len(self.records))
+            benches = await self.rounds.clean(batch)
+            self.records += [bench.record for bench in benches]
+            if not waiting and not any(record.right for record in self.records):
+                raise self.nothing_to_measure()
+            usable = [bench for bench in benches if not bench.record.skipped]
+            await self.rounds.get_ready(usable)
+            for node in self.targets:
+                running = [e for e in self.entrants(node) if (node, e.label) not in self.dropped]
+                await together(self._try(judge, bench, node, each) for bench in usable for each in running)
+                self._race(node, running)
+            self.tell("look", f"{len(self.records)} of {len(cases)} cases")
+            if not waiting:
+                return
+
+    async def _try(self, judge: Judge, bench: Bench, node: str, each: Entrant) -> None:
+        """One verifier at one node in one case: on the output as it is, and with faults in it."""
+        for execution in visits_of(bench.run, node, every=False):
+            sham = await self.rounds.sham(bench, execution)
+            self.outcomes.append(await judge.natural(bench, execution, sham, each))
+            self.outcomes += await judge.injected(bench, execution, sham, each)
+            self.tell("trial", bench.record.id)
+
+    def _race(self, node: str, running: Sequence[Entrant]) -> None:
+        """Drop verifiers that another beats with confidence at no higher price."""
+        pairs = len(self.entrants(node)) * (len(self.entrants(node)) - 1)
+        tail = (1 - self.settings.confidence) / max(1, pairs * len(LOOKS))
+        gains = {each.label: rows.gains(self.outcomes, node, each.label) for each in running}
+        price = {each.label: rows.price(self.outcomes, node, each.label) for each in running}
+        for better, worse in permutations(gains, 2):
+            common = sorted(gains[better].keys() & gains[worse].keys())
+            if len(common) < MIN_CASES or price[better] > price[worse] or (node, better) in self.dropped:
+                continue
+            # a difference of gains spans [-2, 2]
+            halves = [(gains[better][case] - gains[worse][case]) / 2 for case in common]
+            if signed_lower_bound(halves, tail) > 0:
+                self.dropped.setdefault((node, worse), f"beaten by {better} on {len(common)} cases, at no lower price")
+
+    def result(self, partial: str | None) -> Calibration:
+        return rows.summarise(self, partial)
+
+
+def entrant(spec: "str | Mapping[str, Any] | Verifier") -> Entrant:
+    """Make a verifier ready to be tried."""
+    verifier = make_verifier(spec)
+    try:
+        saved = settings_of(verifier)
+    except VerifierError:
+        return Entrant(verifier=verifier, label=verifier.name, name=verifier.name, settings=None)
+    name = str(saved.get("use", verifier.name))
+    settings = {key: value for key, value in saved.items() if key != "use"}
+    return Entrant(verifier=verifier, label=rows.label_of(name, settings), name=name, settings=settings)
+
+
+def _taken(waiting: list[tuple[int, Case]], n: int) -> tuple[list[tuple[int, Case]], list[tuple[int, Case]]]:
+    n = max(0, n)
+    return waiting[:n], waiting[n:]
