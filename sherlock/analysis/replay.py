@@ -189,8 +189,8 @@ def is_resumable(graph: CompiledStateGraph[Any, Any, Any, Any]) -> bool:
     return not stateful and not _has_deltas(graph)
 
 
-def _has_deltas(graph: Pregel[Any, Any, Any, Any]) -> bool:
-    return any(isinstance(channel, DeltaChannel) for channel in graph.channels.values())
+def _has_deltas(graph: Any) -> bool:
+    return any(isinstance(channel, DeltaChannel) for channel in getattr(graph, "channels", {}).values())
 
 
 def _run_through(twin: Pregel[Any, Any, Any, Any]) -> None:
