@@ -40,8 +40,8 @@ class CalibrationRow(Model):
     `repaired` and `broken` are the shares of cases whose score rose and fell. `shrunk_gain` is what a plan is chosen
     by: the gain pulled towards what the injected faults say. `match_rate`: how often the output is left as it was.
     `detection`, `correction`: shares of injected faults that were rejected, and put right. `false_alarm`: the share of
-    right outputs that were rejected. `usage` is the sum over the `gain.n` outputs that the node really made; `failures` counts verifications that
-    gave no verdict. `dropped` says why a row was not tried on every case.
+    right outputs that were rejected. `usage` is the sum over the `gain.n` outputs that the node really made;
+    `failures` counts verifications that gave no verdict. `dropped` says why a row was not tried on every case.
     """
 
     node: str
