@@ -105,7 +105,19 @@ def _reason(node: NodeAnalysis, value: Estimate, analysis: Analysis) -> Sentence
         why += f", a fault there costs {figure(node.vulnerability)}"
     if node.fault_rate is not None:
         why += f", and its output is wrong in {share(node.fault_rate)} of cases"
-    return (*reason, why)
+    return (*reason, why, *_origin(node, analysis))
+
+
+def _origin(node: NodeAnalysis, analysis: Analysis) -> Sentence:
+    """Where the errors come from, if the node makes none by itself."""
+    own, seen = node.own_fault_rate, node.fault_rate
+    if own is None or seen is None or own.value > 0 or seen.value == 0:
+        return ()
+    for name in analysis.ranking:
+        begins = analysis.nodes[name].own_fault_rate
+        if begins is not None and begins.value > 0:
+            return (", all inherited: the first to err by itself is ", Name(name), f", in {share(begins)}")
+    return (", all inherited",)
 
 
 def _trust(analysis: Analysis) -> Sentence:
