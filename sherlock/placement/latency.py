@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sherlock.placement.figures import Chosen
 from sherlock.placement.rows import Workload
 from sherlock.placement.slo import LATENCY_QUANTILE, SLO
+from sherlock.placement.streams import stream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +86,7 @@ class LatencyModel:
         """One `Times` of arrays, an element for each run."""
         verify = {node: self._sample(row.latency_s, "verify", node, row.label) for node, row in chosen.items()}
         rejected = {
-            node: (self._rng("reject", node, row.label).random(self.draws) >= row.match_rate).astype(float)
+            node: (stream(self.seed, "reject", node, row.label).random(self.draws) >= row.match_rate).astype(float)
             for node, row in chosen.items()
         }
         return times(self._parents, self._executions, verify, rejected)
@@ -108,21 +109,12 @@ class LatencyModel:
     def _executions(self) -> "dict[str, Column]":
         return {name: self._sample(work.latency_s, "run", name) for name, work in self.workload.nodes.items()}
 
-    def _sample(self, recorded: Sequence[float], *stream: str) -> "Column":
+    def _sample(self, recorded: Sequence[float], *names: str) -> "Column":
         import numpy as np
 
         if not recorded:
             return np.zeros(self.draws)
-        return np.asarray(recorded, dtype=float)[self._rng(*stream).integers(len(recorded), size=self.draws)]
-
-    def _rng(self, *stream: str) -> "np.random.Generator":
-        """A stream of draws that depends on the seed and on what it is for, not on what else is drawn."""
-        import hashlib
-
-        import numpy as np
-
-        digest = hashlib.blake2b("\0".join(stream).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return np.random.default_rng([self.seed, int.from_bytes(digest, "big")])
+        return np.asarray(recorded, dtype=float)[stream(self.seed, *names).integers(len(recorded), size=self.draws)]
 
 
 def quantiles(seconds: Any) -> dict[str, float]:
