@@ -70,6 +70,7 @@ class Rounds:
     calling: set[str] = field(default_factory=set)
     """Nodes that were seen to call a model."""
     _prompts: dict[str, list[Any]] = field(default_factory=dict)
+    _probed: bool = False
 
     def __post_init__(self) -> None:
         self._gate = asyncio.Semaphore(self.concurrency)
@@ -95,8 +96,9 @@ class Rounds:
 
     async def get_ready(self, benches: Sequence[Bench]) -> None:
         """Find out what may be shared, and which part of each prompt is the directive, before replays begin."""
-        if not self.determinism.any_live and not self.determinism.shown:
+        if not self._probed and not self.determinism.any_live:
             await together(self._probe(bench) for bench in benches[:ENOUGH])
+        self._probed = True
         self.determinism.update()
         for node, prompts in self._prompts.items():
             if (found := find_directive(prompts)) is not None:

@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 
 from sherlock.cases import Case
 from sherlock.errors import CasesError, GraphError
+from sherlock.node_code import object_fingerprint
 from sherlock.side_effects import EffectSpec, effect_of, tool_effects
 
 StandIn = Callable[[Any, Case, Any], Awaitable[Any]]
@@ -43,6 +44,13 @@ def stand_ins(leaves: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Sta
                 "@sherlock.effects(..., stub=...), or put its output into each case's `references`"
             )
     return found
+
+
+def stubs_fingerprint(leaves: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 (hex) of the code of the stubs, by node and by tool: results of trials depend on it."""
+    specs = [(name, spec) for name, node in leaves.items() if (spec := effect_of(node)) is not None]
+    specs += [(f"{name}#{tool}", spec) for name, node in leaves.items() for tool, spec in tool_effects(node).items()]
+    return {name: object_fingerprint(spec.stub) for name, spec in specs if spec.stub is not None}
 
 
 def _which(tools: Mapping[str, EffectSpec]) -> str:

@@ -16,7 +16,7 @@ from sherlock.analysis.faults import Fault, check_faults
 from sherlock.analysis.records import CaseRecord
 from sherlock.analysis.replay import Replayer, is_resumable
 from sherlock.analysis.rounds import Rounds
-from sherlock.analysis.stand_ins import stand_ins
+from sherlock.analysis.stand_ins import stand_ins, stubs_fingerprint
 from sherlock.analysis.store import Store
 from sherlock.analysis.trials import Faults
 from sherlock.cases import Case, digest, read_cases
@@ -195,9 +195,9 @@ class Study(ABC, Generic[Result]):
         reads = {name: found for name, node in leaves.items() if (found := reads_of(node)) is not None}
         base_url = os.environ.get("OPENAI_BASE_URL", "")
         server = "loopback" if "://127.0.0.1" in base_url or "://localhost" in base_url else base_url
-        identity = digest(
-            [code_fingerprint(graph), scorer.fingerprint, settings.config, settings.context, settings.pass_mark, server]
-        )
+        code = [code_fingerprint(graph), stubs_fingerprint(leaves), scorer.fingerprint]
+        identity = digest([*code, settings.config, settings.context, settings.pass_mark, server])
+        effects = stand_ins(leaves, cases)
         store = Store(settings.store, self.workflow)
         if settings.fresh:
             store.forget(f"clean/{identity}/")
@@ -207,7 +207,7 @@ class Study(ABC, Generic[Result]):
             graph=graph,
             score=scorer.score,
             new_scope=new_scope,
-            effects=stand_ins(leaves, cases),
+            effects=effects,
             config=settings.config,
             context=settings.context,
             resumable=is_resumable(graph),
