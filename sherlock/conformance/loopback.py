@@ -6,6 +6,7 @@ import json
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -20,12 +21,14 @@ class LoopbackModel:
 
     Words with which an earlier request began are reported as cached, as a server with a prompt cache does.
 
-    `hangs`: it begins each answer and never ends it, until the client goes away. `busy` counts the answers under way.
+    `hangs`: it begins each answer and never ends it, until the client goes away; `pause_s`: seconds before each word of
+    a stream. `busy` counts the answers under way.
     """
 
-    def __init__(self, answer: Callable[[JSON], str], *, hangs: bool = False) -> None:
+    def __init__(self, answer: Callable[[JSON], str], *, hangs: bool = False, pause_s: float = 0.0) -> None:
         self.answer = answer
         self.hangs = hangs
+        self.pause_s = pause_s
         self.requests: list[JSON] = []
         self.busy = 0
         self.lock = threading.Lock()
@@ -141,6 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._begin_stream()
         for index, word in enumerate(text.split(" ")):
+            time.sleep(model.pause_s)
             self._event(_chunk(base, word if index == 0 else f" {word}"))
         self._event(_chunk(base, "", "stop"))
         self._event({**_chunk(base, ""), "choices": [], "usage": usage})

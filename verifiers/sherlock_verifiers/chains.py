@@ -64,24 +64,30 @@ class Chain:
         await self._pieces.aclose()
 
 
-async def plain(chains: list[Chain], settled: Settled, *, one_by_one: bool) -> None:
-    """Read the chains to their ends, in order, until the vote is settled."""
+async def plain(chains: list[Chain], settled: Settled, *, one_by_one: bool) -> list[Chain]:
+    """Read the chains to their ends, in order, until the vote is settled; those that count.
+
+    One that has ended by chance but comes after the last that was needed does not count.
+    """
     tasks = [] if one_by_one else [asyncio.ensure_future(chain.read()) for chain in chains]
+    counted: list[Chain] = []
     try:
         for chain in chains:
             await (chain.read() if one_by_one else tasks[chain.index])
-            if settled(chains[: chain.index + 1]):
+            counted.append(chain)
+            if settled(counted):
                 break
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    return counted
 
 
-async def slimmed(chains: list[Chain], settled: Settled, embedder: "Embedder", free_thoughts: int) -> None:
+async def slimmed(chains: list[Chain], settled: Settled, embedder: "Embedder", free_thoughts: int) -> list[Chain]:
     """Read the chains thought by thought, in step, and end each that repeats a thought of an earlier one.
 
-    In step, so that which chains are ended follows from what they say and not from which came first.
+    In step, so that which chains are ended follows from what they say and not from which came first. All count.
     """
     thoughts: dict[int, list[_Thought]] = {chain.index: [] for chain in chains}
     step = 0
@@ -96,6 +102,7 @@ async def slimmed(chains: list[Chain], settled: Settled, embedder: "Embedder", f
             thoughts[chain.index].append(_Thought(Counter(_NUMBER.findall(text)), vector))
         for chain in thinking:
             await _prune(chain, chains, thoughts, embedder)
+    return chains
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,14 +58,14 @@ class SelfConsistency:
         settled = ballot.settled if self.early_stop else _never
         try:
             if embedder is None or subject.resampler is not None:
-                await plain(chains, settled, one_by_one=subject.model == "local")
+                counted = await plain(chains, settled, one_by_one=subject.model == "local")
             else:
-                await slimmed(chains, settled, embedder, self.free_thoughts)
+                counted = await slimmed(chains, settled, embedder, self.free_thoughts)
         finally:
             for chain in chains:
                 await chain.close()
-        outcome = ballot.outcome(chains)
-        notes = [outcome.words, *_notes(chains, embedder, resampled=subject.resampler is not None)]
+        outcome = ballot.outcome(counted)
+        notes = [outcome.words, *_notes(chains, counted, embedder, resampled=subject.resampler is not None)]
         corrected = None if outcome.kept else outcome.winner
         return Verdict(outcome.kept, outcome.share, corrected, "; ".join(notes))
 
@@ -81,19 +81,19 @@ def _never(_chains: list[Chain]) -> bool:
     return False
 
 
-def _notes(chains: list[Chain], embedder: Embedder | None, *, resampled: bool) -> list[str]:
+def _notes(chains: list[Chain], counted: list[Chain], embedder: Embedder | None, *, resampled: bool) -> list[str]:
     pruned = [chain for chain in chains if chain.pruned]
-    stopped = [chain for chain in chains if not chain.ended and not chain.pruned]
+    ended = [chain for chain in counted if chain.ended]
+    stopped = [chain for chain in chains if chain not in ended and not chain.pruned]
     notes = []
     if pruned:
         notes.append(f"{len(pruned)} of {len(chains)} chains repeated another's thought and were ended")
     if stopped:
-        notes.append(f"{len(stopped)} chains were ended or not begun, for the vote could no longer turn")
+        notes.append(f"{len(stopped)} chains were not needed, for the vote could no longer turn")
     if embedder is not None and (resampled or not any(chain.streamed for chain in chains)):
         notes.append("answers were not streamed, so that no chain could be ended early")
-    ended = [len(chain.text) for chain in chains if chain.ended]
     if (pruned or stopped) and ended:
-        mean = sum(ended) / len(ended)
+        mean = sum(len(chain.text) for chain in ended) / len(ended)
         saved = sum(max(0.0, mean - len(chain.text)) for chain in (*pruned, *stopped)) / 4
         notes.append(f"about {saved:.0f} output tokens saved, by the length of the chains that ended")
     return notes
