@@ -13,6 +13,7 @@ from sherlock.errors import VerifierError
 from sherlock.registry import make_verifier
 from sherlock.usage import Usage
 from sherlock.verifier import Subject, run_verifier
+from sherlock_verifiers.chains import Thought
 from sherlock_verifiers.embedders import KNOWN, embedder_of
 
 PROMPT = [{"role": "user", "content": "Which city is the capital of Norway?"}]
@@ -223,8 +224,12 @@ def test_the_threshold_of_minilm_on_pairs_of_thoughts(capsys):
     rates = {}
     for kind, both in pairs.items():
         vectors = [asyncio.run(embedder(pair)) for pair in both]
-        rates[kind] = sum(embedder.alike(a, b) for a, b in vectors) / len(vectors)
+        thoughts = [
+            [Thought.of(*each) for each in zip(pair, v, strict=True)] for pair, v in zip(both, vectors, strict=True)
+        ]
+        rates[kind] = sum(a.repeats(b, embedder) for a, b in thoughts) / len(both)
+        rates[f"{kind}, by the embedder alone"] = sum(embedder.alike(a, b) for a, b in vectors) / len(both)
     with capsys.disabled():
-        print(f"\nminilm at {KNOWN['minilm'][1]}: copies {rates['copies']:.0%}, others {rates['others']:.0%}")
-    assert rates["copies"] >= 0.25
-    assert rates["others"] <= 0.15
+        print(f"\nminilm at {KNOWN['minilm'][1]}:", ", ".join(f"{kind} {rate:.0%}" for kind, rate in rates.items()))
+    assert rates["copies"] >= 0.2
+    assert rates["others"] <= 0.1

@@ -89,7 +89,7 @@ async def slimmed(chains: list[Chain], settled: Settled, embedder: "Embedder", f
 
     In step, so that which chains are ended follows from what they say and not from which came first. All count.
     """
-    thoughts: dict[int, list[_Thought]] = {chain.index: [] for chain in chains}
+    thoughts: dict[int, list[Thought]] = {chain.index: [] for chain in chains}
     step = 0
     while (going := [chain for chain in chains if not chain.ended and not chain.pruned]) and not settled(chains):
         step += 1
@@ -99,24 +99,28 @@ async def slimmed(chains: list[Chain], settled: Settled, embedder: "Embedder", f
             continue
         texts = [chain.thoughts[step - 1] for chain in thinking]
         for chain, text, vector in zip(thinking, texts, await embedder(texts), strict=True):
-            thoughts[chain.index].append(_Thought(Counter(_NUMBER.findall(text)), vector))
+            thoughts[chain.index].append(Thought.of(text, vector))
         for chain in thinking:
             await _prune(chain, chains, thoughts, embedder)
     return chains
 
 
 @dataclass(frozen=True, slots=True)
-class _Thought:
+class Thought:
     """Its numbers and its vector: to an embedder, the same step with another result is nearly the same text."""
 
     numbers: Counter[str]
     vector: list[float]
 
-    def repeats(self, other: "_Thought", embedder: "Embedder") -> bool:
+    @classmethod
+    def of(cls, text: str, vector: list[float]) -> "Thought":
+        return cls(Counter(_NUMBER.findall(text)), vector)
+
+    def repeats(self, other: "Thought", embedder: "Embedder") -> bool:
         return self.numbers == other.numbers and embedder.alike(self.vector, other.vector)
 
 
-async def _prune(chain: Chain, chains: list[Chain], thoughts: dict[int, list[_Thought]], embedder: "Embedder") -> None:
+async def _prune(chain: Chain, chains: list[Chain], thoughts: dict[int, list[Thought]], embedder: "Embedder") -> None:
     """End the chain if its last thought is an earlier chain's, and enough others are left."""
     left = [other for other in chains if not other.pruned]
     earlier = [thought for other in left if other.index < chain.index for thought in thoughts[other.index]]

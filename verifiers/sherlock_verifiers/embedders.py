@@ -96,6 +96,7 @@ def _minilm_loaded() -> tuple[Any, Any]:
     options.log_severity_level = 3
     tokenizer = tokenizers.Tokenizer.from_file(str(words))
     tokenizer.enable_truncation(_LONGEST)
+    tokenizer.no_padding()
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"]), tokenizer
 
 
