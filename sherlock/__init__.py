@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from sherlock.analysis.fault_model import Raw as Raw
     from sherlock.calls import analyze as analyze
     from sherlock.calls import calibrate as calibrate
+    from sherlock.calls import plan as plan
     from sherlock.cases import Case as Case
     from sherlock.estimate import Estimate as Estimate
     from sherlock.graph import WorkflowGraph as WorkflowGraph
+    from sherlock.placement.plan import Plan as Plan
+    from sherlock.placement.planning import aplan as aplan
+    from sherlock.placement.slo import SLO as SLO
     from sherlock.side_effects import effects as effects
     from sherlock.usage import Energy as Energy
     from sherlock.usage import Limits as Limits
@@ -36,6 +40,10 @@ _HOME = {
     "Estimate": "sherlock.estimate",
     "Fault": "sherlock.analysis.fault_model",
     "Limits": "sherlock.usage",
+    "Plan": "sherlock.placement.plan",
+    "SLO": "sherlock.placement.slo",
+    "aplan": "sherlock.placement.planning",
+    "plan": "sherlock.calls",
     "Progress": "sherlock.analysis.analyze",
     "Raw": "sherlock.analysis.fault_model",
     "Usage": "sherlock.usage",

@@ -15,6 +15,7 @@ from sherlock.usage import Limits
 
 if TYPE_CHECKING:
     from sherlock.interpose.recording import Recordings
+    from sherlock.placement.plan import Plan
 
 
 def calibrate(
@@ -30,6 +31,13 @@ def calibrate(
     return background.run(
         _calibrate.acalibrate(graph, cases, verifiers=verifiers, scorer=scorer, analysis=analysis, **settings)
     )
+
+
+def plan(analysis: Analysis | None = None, calibration: Calibration | None = None, **settings: Any) -> "Plan":
+    """Choose which verifier to attach to which node: `aplan`, which lists the settings, for code that is not async."""
+    from sherlock.placement.planning import aplan
+
+    return background.run(aplan(analysis, calibration, **settings))
 
 
 def analyze(

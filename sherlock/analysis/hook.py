@@ -71,6 +71,8 @@ class LineHook:
     change: Change | None = None
     shared: Shared | None = None
     recursion_limit: int | None = None
+    verify: Callable[[Visit, Execution], Awaitable[Any]] | None = None
+    """Judges each leaf execution as it ends, and returns the update that is to flow on."""
     most_steps: int | None = None
     """More supersteps than this, in any graph of the line, and it is taken for endless."""
 
@@ -161,7 +163,10 @@ class LineHook:
         with scope.active(), journal(self._writes[at]), self._noting(at):
             update = await (run(value) if effect is None else effect(value, self.case, visit.config))
         if self.keep:
-            self._record(visit, before, update, scope, time.perf_counter() - started)
+            made = self._made(visit, before, update, scope, time.perf_counter() - started)
+            if self.verify is not None and not visit.is_container:
+                update = await self.verify(visit, made)
+            self.line.executions[at] = made
         return update, not _live_calls(scope) and at not in self._answers
 
     @contextlib.contextmanager
@@ -180,10 +185,10 @@ class LineHook:
             self._raised.setdefault(id(error), (error, at))
             raise
 
-    def _record(self, visit: Visit, value: Any, update: Any, scope: CallScope, latency_s: float) -> None:
+    def _made(self, visit: Visit, value: Any, update: Any, scope: CallScope, latency_s: float) -> Execution:
         at = visit.address
         writes = self._writes[at]
-        self.line.executions[at] = Execution(
+        return Execution(
             address=at,
             node=visit.node,
             value=value,

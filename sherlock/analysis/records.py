@@ -1,8 +1,11 @@
 """What is remembered of each case when its replays are over: small, so that thousands of trials fit in memory."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from sherlock.interpose.calls import ModelCall
+from sherlock.models.energy import energy
 from sherlock.usage import NO_USAGE, Usage
 
 SHOWN = 600
@@ -72,6 +75,11 @@ class Totals:
     def usage(self) -> Usage:
         """What all lines have used. Dollars are summed exactly, so that their sum has no order."""
         return self._usage if self._usage.usd is None else replace(self._usage, usd=math.fsum(self._usd))
+
+
+def metered(calls: Iterable[ModelCall]) -> Usage:
+    """What calls have cost, energy included; watt-hours are unknown as soon as those of one call are."""
+    return sum((replace(call.usage, wh=energy(call.model, call.usage)) for call in calls), NO_USAGE)
 
 
 def shown(text: str) -> str:

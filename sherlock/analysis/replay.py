@@ -16,7 +16,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
-from sherlock.analysis.executions import SHAM, CleanRun, Injection, Line, Start, follows, private
+from sherlock.analysis.executions import SHAM, CleanRun, Execution, Injection, Line, Start, follows, private
 from sherlock.analysis.hook import Change, LineHook, Masked
 from sherlock.analysis.journal import JournalStore
 from sherlock.analysis.line import THREAD, HistorySaver, LineSaver, own_checkpoint
@@ -25,7 +25,7 @@ from sherlock.analysis.shared import Shared
 from sherlock.cases import Case
 from sherlock.errors import SherlockError
 from sherlock.interpose.calls import CallScope
-from sherlock.interpose.nodes import Address, hooked, interpose
+from sherlock.interpose.nodes import Address, Visit, hooked, interpose
 from sherlock.lens import read_text
 from sherlock.usage import Usage
 
@@ -67,6 +67,13 @@ class Replayer:
         run = CleanRun(case=case)
         await self._drive(LineHook(replayer=self, case=case, line=run, keep=True), Start())
         return run
+
+    async def verified(self, case: Case, verify: Callable[[Visit, Execution], Awaitable[Any]]) -> Line:
+        """Run `case` with each leaf execution judged as it ends: what `verify` returns flows on in its place."""
+        line = Line()
+        await self._drive(LineHook(replayer=self, case=case, line=line, keep=True, verify=verify), Start())
+        line.executions.clear()
+        return line
 
     async def replay(
         self,

@@ -13,7 +13,7 @@ from sherlock.analysis.budget import Budget
 from sherlock.analysis.determinism import ENOUGH, Determinism
 from sherlock.analysis.directive import Directive, find_directive
 from sherlock.analysis.executions import SHAM, CleanRun, Execution, Line, is_sent, node_of
-from sherlock.analysis.records import CaseRecord, Outcome, Totals, shown
+from sherlock.analysis.records import CaseRecord, Outcome, Totals, metered, shown
 from sherlock.analysis.replay import Replayer
 from sherlock.analysis.shared import Shared
 from sherlock.analysis.store import Store
@@ -129,7 +129,7 @@ class Rounds:
         for execution in sorted(run.executions.values(), key=lambda e: e.address):
             if not execution.is_container:
                 record.latencies.setdefault(execution.node, []).append(execution.latency_s)
-                spent = sum((call.usage for call in execution.calls), NO_USAGE)
+                spent = metered(execution.calls)
                 record.usage[execution.node] = record.usage.get(execution.node, NO_USAGE) + spent
         return record
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sherlock.analysis.executions import Execution, Injection, Line
-from sherlock.analysis.records import shown
+from sherlock.analysis.records import metered, shown
 from sherlock.analysis.rounds import Bench, Rounds
 from sherlock.analysis.trials import Background, Trial, own_directive
 from sherlock.cases import case_key
@@ -119,7 +119,7 @@ class Judge:
         was_right: bool | None,
     ) -> Outcome:
         text = read_text(update)
-        judged = await self._judged(bench, made, entrant, text)
+        judged = await self.rounds.attempt(lambda: self.answer(bench, made, entrant, text))
         category = bench.record.categories.get(made.node, "instruction")
         new = update if judged.corrected is None else _corrected(update, judged.corrected, made.node)
         after = read_text(new)
@@ -164,16 +164,16 @@ class Judge:
             return None
         return matches_reference(text, gold, bench.record.categories.get(node, "instruction"))
 
-    async def _judged(self, bench: Bench, made: Execution, entrant: Entrant, text: str) -> Judged:
-        """Ask for the verdict, or read it back from the store."""
+    async def answer(self, bench: Bench, made: Execution, entrant: Entrant, text: str) -> Judged:
+        """Ask for the verdict on an execution of the bench's case, or read it back from the store."""
         rounds = self.rounds
         place = f"{case_key(bench.run.case)}/{show_address(made.address)}"
-        mark = key_digest([entrant.label, text, self.seed])
+        mark = key_digest([entrant.label, made.input_digest, text, self.seed])
         key = f"verdict/{rounds.identity}/{place}/{mark}"
         found = rounds.store.value(key)
         if found is not None:
             return _judged_of(found)
-        judged = await rounds.attempt(lambda: self._ask(bench, made, entrant, text))
+        judged = await self._ask(bench, made, entrant, text)
         rounds.store.put_value(key, "verdict", _judged_data(judged))
         return judged
 
@@ -192,15 +192,16 @@ class Judge:
             raise scope.refused
         replayed_s = sum(call.usage.seconds for call in scope.calls if call.replayed)
         seconds = time.perf_counter() - started + replayed_s
+        usage = replace(verdict.usage or NO_USAGE, wh=metered(scope.calls).wh)
         if isinstance(verdict, VerifierFailure):
-            usage, failure = verdict.usage, f"{verdict.kind}: {verdict.message}"
+            failure = f"{verdict.kind}: {verdict.message}"
             return Judged(accepted=True, corrected=None, failure=failure, rationale="", usage=usage, seconds=seconds)
         return Judged(
             accepted=verdict.accepted,
             corrected=verdict.corrected,
             failure=None,
             rationale=verdict.rationale,
-            usage=verdict.usage or NO_USAGE,
+            usage=usage,
             seconds=seconds,
         )
 
