@@ -136,6 +136,9 @@ class Analyst(Study[Analysis]):
             benches = await self.rounds.clean(batch)
             fresh += benches
             self.records += [bench.record for bench in benches]
+            if len(self.records) == len(benches):  # the first to have run
+                self.forecast = summary.refined(self.forecast, self.workflow, self.records, self.settings)
+                self.tell("forecast")
         if not waiting and not any(record.right for record in self.records):
             raise self.nothing_to_measure()
         return fresh

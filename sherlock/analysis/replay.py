@@ -26,7 +26,7 @@ from sherlock.cases import Case
 from sherlock.errors import SherlockError
 from sherlock.interpose.calls import CallScope
 from sherlock.interpose.nodes import Address, Visit, hooked, interpose
-from sherlock.lens import read_text
+from sherlock.lens import read_text, written
 from sherlock.usage import Usage
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ class Replayer:
         try:
             with hooked(hook):
                 line.output = await self._turns(twin, hook, resumes=start.checkpoint is not None)
-            line.text = shown(read_text(line.output))
+            line.text = shown(_answer(line.output, run or line))
             if line.unanswered is None:
                 with hook.scoring():
                     line.score = await self.score(line.output, hook.case)
@@ -207,6 +207,15 @@ def _run_through(twin: Pregel[Any, Any, Any, Any]) -> None:
         inner = getattr(node.bound, "inner", None)
         if isinstance(inner, Pregel):
             _run_through(inner)
+
+
+def _answer(output: Any, run: Line) -> str:
+    """What to show of an output: of a whole state, what the last node of the clean run wrote into it."""
+    last = max((a for a in run.executions), default=None)
+    if last is None or not isinstance(output, Mapping):
+        return read_text(output)
+    keys = [key for key in written(run.executions[last].update) if key in output]
+    return read_text({key: output[key] for key in keys} if keys else output)
 
 
 def _compare(run: CleanRun, line: Line, at: Address | None, kept: set[Address]) -> None:

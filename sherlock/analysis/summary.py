@@ -1,5 +1,6 @@
 """From what was measured on each case to the artefact: estimates, ranking, tiers, examples, forecast."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -44,11 +45,39 @@ def forecast(workflow: WorkflowGraph, targets: Sequence[str], cases: int, settin
         nodes=len(targets),
         trials=cases * len(targets) * injections,
         node_executions=node_executions,
+        model_calls=node_executions,
         basis=(
             "if every fault fits everywhere, nothing is masked or shared, and the ranking never settles; "
             "a node that calls a model once makes one call for each execution"
         ),
     )
+
+
+def refined(first: Forecast, workflow: WorkflowGraph, records: Sequence[CaseRecord], settings: "Settings") -> Forecast:
+    """The forecast again, with the calls and dollars that each node took in the cases that have run."""
+    per_run = {name: _mean_usage(records, name) for name in workflow.order}
+    injections = len({fault.kind for fault in settings.faults}) * settings.faults_per_kind + 1
+    weight = dict.fromkeys(workflow.order, 1)
+    for node in (name for name in workflow.order if settings.nodes is None or name in settings.nodes):
+        for later in (node, *workflow.downstream(node)):
+            if later in weight:
+                weight[later] += injections
+    calls = first.cases * sum(weight[name] * count for name, (count, _) in per_run.items())
+    known = [weight[name] * usd for name, (_, usd) in per_run.items() if usd is not None]
+    usd = first.cases * sum(known) if len(known) == len(per_run) else None
+    return first.model_copy(
+        update={
+            "model_calls": math.ceil(calls),
+            "usd": usd,
+            "basis": f"{first.basis}; calls and dollars as in the {len(records)} cases that have run",
+        }
+    )
+
+
+def _mean_usage(records: Sequence[CaseRecord], node: str) -> tuple[float, float | None]:
+    usages = [record.usage.get(node, NO_USAGE) for record in records]
+    total = sum(usages, NO_USAGE)
+    return total.calls / len(records), None if total.usd is None else total.usd / len(records)
 
 
 def measured_nodes(records: Sequence[CaseRecord]) -> set[str]:
