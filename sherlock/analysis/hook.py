@@ -324,8 +324,11 @@ class LineHook:
             if calls and (broke or self._counts(scoped.address)) and _is_outage(calls[-1], broke=broke):
                 status = calls[-1].status
                 said = f"answered {status}" if status else "could not be reached"
+                where = f" at {calls[-1].address}" if calls[-1].address else ""
                 why = f" ({self.line.error})" if self.line.error else ""
-                raise ModelError(f"the model {calls[-1].model!r} {said}{why}; start its server or check its address")
+                raise ModelError(
+                    f"the model {calls[-1].model!r}{where} {said}{why}; start its server or check its address"
+                )
 
 
 def _is_outage(call: ModelCall, *, broke: bool) -> bool:

@@ -67,6 +67,15 @@ class Exchange:
         if frame is not None:
             frame.tick(http=True)
 
+    @property
+    def address(self) -> str:
+        """The server that is asked: scheme, host and port."""
+        return self._started.address
+
+    @address.setter
+    def address(self, address: str) -> None:
+        self._started.address = address
+
     def turn(self, *, blocking: bool, waited_out: bool = False) -> Reply | Future[None] | None:
         """An answer to give at once; something to wait for, then ask again; None: make the call.
 

@@ -108,7 +108,11 @@ def _exchange(library: Any, scope: CallScope, request: Any) -> Exchange | None:
     except (library.RequestNotRead, ValueError):
         return None
     dialect = find_dialect(request.url.path, body)
-    return None if dialect is None else Exchange(scope, dialect, body, content, current_frame.get())
+    if dialect is None:
+        return None
+    exchange = Exchange(scope, dialect, body, content, current_frame.get())
+    exchange.address = f"{request.url.scheme}://{request.url.netloc.decode()}"
+    return exchange
 
 
 def _outgoing(library: Any, exchange: Exchange, request: Any) -> Any:

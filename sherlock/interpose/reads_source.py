@@ -16,7 +16,7 @@ from pydantic import BaseModel, PydanticUserError
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
-class Unknown(Exception):  # noqa: N818 -- an answer, not an error
+class Unknown(Exception):
     """What a node reads cannot be told; says why, for whoever debugs it."""
 
 

@@ -32,7 +32,8 @@ class ModelCall:
     `messages` are what the user's code sent, the directive as role `system`; `sent` is what went out after
     rewriting. `text` is "" if the model only called tools. `replayed`: answered from a recording (its usage is the
     recorded one) or from LangChain's cache (its usage is nothing). `failed`: refused by the provider, broken off or
-    cancelled; `status` is the HTTP status, if it came to that. `parameters` are those of `SAMPLING` that were given.
+    cancelled; `status` is the HTTP status, if it came to that. `parameters` are those of `SAMPLING` that were given;
+    `address` is the server's scheme, host and port, where HTTP was used.
     """
 
     api: str
@@ -45,6 +46,7 @@ class ModelCall:
     failed: bool
     status: int | None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    address: str = ""
 
 
 class Unfinished(Protocol):
@@ -95,6 +97,7 @@ class Started:
     messages: tuple[Message, ...]
     sent: tuple[Message, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    address: str = ""
     call: ModelCall | None = field(default=None)
 
 
@@ -190,6 +193,7 @@ class CallScope:
             failed=answer.failed or not answer.complete,
             status=status,
             parameters=started.parameters,
+            address=started.address,
         )
 
     def end_cached(self, started: Started, answer: Answer) -> None:
