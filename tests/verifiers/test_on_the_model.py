@@ -57,9 +57,9 @@ def judged(spec, subject):
     return asyncio.run(run_verifier(make_verifier(spec), subject, timeout_s=120))
 
 
-SHORT = {"max_tokens": 48}
+SHORT = {"max_tokens": 24}
 SPECS = {
-    "self-reflection": {**SHORT, "prefix": "node"},
+    "self-reflection": {"max_tokens": 96, "prefix": "node"},
     "self-refine": {**SHORT, "rounds": 1},
     "advanced-refine": {**SHORT, "rounds": 1, "model": "local"},
     "self-consistency": {"n": 3},
@@ -108,10 +108,11 @@ def test_resolve_finds_wrong_answers_and_leaves_right_ones():
 
 def test_check_with_resamples_puts_sums_right():
     spec = {"use": "check", "equation": "question", "resamples": 8}
-    found = [judged(spec, sum_subject(item, f"{item[1]} + {item[3]} = {item[1] + item[3] + 1}")) for item in ASKED]
-    right = [f"{item[1]} + {item[3]} = {item[1] + item[3]}" for item in ASKED]
-    assert sum(each.corrected == text for each, text in zip(found, right, strict=True)) >= 3
-    assert all(judged(spec, sum_subject(item, text)).accepted for item, text in zip(ASKED, right, strict=True))
+    for item in ASKED:
+        one, other = item[1], item[3]
+        found = judged(spec, sum_subject(item, f"{one} + {other} = {one + other + 1}"))
+        assert found.corrected in (f"{one} + {other} = {one + other}", f"{other} + {one} = {one + other}")
+        assert judged(spec, sum_subject(item, f"{one} + {other} = {one + other}")).accepted
 
 
 def test_the_nodes_own_prompt_is_read_from_the_servers_cache():
