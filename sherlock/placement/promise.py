@@ -42,7 +42,7 @@ def promise(
     """The promise from one score of each case without verifiers, and one under the plan chosen without the case.
 
     The plans of `parts` parts were chosen on overlapping cases, and none of them is quite the one that is handed over.
-    The intervals over cases are widened for that by the factor of Nadeau and Bengio (2003, doi:10.1023/A:1024068626366),
+    The intervals over cases are widened for that by a factor of Nadeau and Bengio (2003, doi:10.1023/A:1024068626366),
     `sqrt(1 + 1 / (parts - 1))`; without it they cover 88 % at 20 cases.
     """
     if len(unverified) != len(verified):
