@@ -49,9 +49,9 @@ def explain(solver: Solver) -> Infeasible:
         needed = asked - solver.least_gain + within[0].figures.gain
         lifted.append(Binding(name="min_accuracy", limit=asked, needed=needed))
     binding = tuple(each for each in lifted if each is not None)
-    return Infeasible(
-        binding=binding, nearest=within[0] if within else solver.solution({}), why=_told(solver, binding, bool(within))
-    )
+    if not within:
+        return Infeasible(binding=binding, nearest=solver.solution({}), why=_too_slow(solver))
+    return Infeasible(binding=binding, nearest=within[0], why=f"{_told(binding)}; {_shown(within[0])}")
 
 
 def _lifted(solver: Solver, name: str) -> Binding | None:
@@ -62,13 +62,23 @@ def _lifted(solver: Solver, name: str) -> Binding | None:
     return None if least is None else Binding(name=name, limit=limit, needed=getattr(least.figures, goal))
 
 
-def _told(solver: Solver, binding: tuple[Binding, ...], reachable: bool) -> str:
-    if not reachable:
-        alone = max(solver.case.workload.finish_s.values(), default=0.0)
-        return (
-            f"no plan keeps max_latency_s {solver.slo.max_latency_s}: "
-            f"the workflow itself takes {alone:.3g} s on average without any verifier"
-        )
+def _too_slow(solver: Solver) -> str:
+    """Only latency can stand in the way of the empty plan."""
+    alone = max(solver.case.workload.finish_s.values(), default=0.0)
+    return (
+        f"no plan keeps max_latency_s {solver.slo.max_latency_s:.4g}: without any verifier the workflow itself takes "
+        f"{alone:.3g} s on average, and in one run of twenty longer"
+    )
+
+
+def _told(binding: tuple[Binding, ...]) -> str:
     if not binding:
         return "no plan keeps all limits, and moving one of them alone would not help"
     return f"no plan keeps all limits: {', or '.join(map(str, binding))}"
+
+
+def _shown(nearest: Solution) -> str:
+    figures = nearest.figures
+    placed = ", ".join(row.place for row in nearest.chosen.values()) or "no verifier at all"
+    usd = "at an unknown price" if figures.usd is None else f"for ${figures.usd:.4g} a run"
+    return f"the nearest that can be reached is {placed}, which gains {figures.gain:.3g} {usd}"

@@ -109,7 +109,7 @@ def fit_selector(
     given = list(categories) if categories is not None else [""] * cases
     if features.ndim != 2 or utilities.ndim != 2 or not len(features) == cases == len(given):
         raise ValueError(
-            f"{len(features)} lines of features, {cases} of utilities and {len(given)} categories differ; give one a case"
+            f"{len(features)} lines of features, {cases} of utilities, {len(given)} categories: give one for each case"
         )
     if cases < 2 * PARTS or not (np.isfinite(features).all() and np.isfinite(utilities).all()):
         raise ValueError(f"{cases} cases with figures that must be finite; a selector needs at least {2 * PARTS}")
