@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-HERE = str(Path(__file__).parent)
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
+HERE = Path(__file__).parent
+for folder in (HERE, HERE / "interpose"):  # where the scripted server is
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 # No deadline: heavy imports are deferred, so that the first example of a test may take half a second.
 settings.register_profile("repeatable", deadline=None, derandomize=True)

@@ -7,6 +7,7 @@ message of the user, are no history. Nearest comes last. arXiv:2511.00330, secti
 
 import copy
 import dataclasses
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,12 +110,19 @@ def _calls_tools(message: BaseMessage) -> bool:
     return isinstance(message, AIMessage) and bool(message.tool_calls)
 
 
+_BLANKS = (str, int, float, list, tuple, dict, set)
+
+
 def _can_be_blank(value: Any) -> bool:
-    return isinstance(value, str | int | float | list | tuple | dict | set)
+    return isinstance(value, _BLANKS) and not isinstance(value, enum.Enum)
 
 
 def _blank(value: Any) -> Any:
-    return type(value)()
+    """The empty value of a type; of the plain type behind one that has none, such as a message's `text`."""
+    try:
+        return type(value)()
+    except (TypeError, ValueError):
+        return next(kind for kind in _BLANKS if isinstance(value, kind))()
 
 
 def _place(pieces: Sequence[Piece], new: Sequence[str]) -> list[str | None]:
