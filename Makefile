@@ -51,7 +51,7 @@ soak: $(VENV)/.dev
 	SHERLOCK_SOAK=1 $(BIN)/python -m pytest -m soak
 
 bench: $(VENV)/.dev
-	@for each in benchmarks/*.py; do echo "## $$each"; $(BIN)/python $$each || exit 1; done
+	@for each in $$(grep -l __main__ benchmarks/*.py); do echo "## $$each"; $(BIN)/python $$each || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

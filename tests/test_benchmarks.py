@@ -30,6 +30,7 @@ def test_an_interposed_step_makes_hardly_more_calls(capsys):
     [
         ("chain, masks nothing, not deterministic", executions.CHAIN_GOAL),
         ("chain, three nodes mask", 0.35),
+        ("fan-out, masks nothing", executions.FAN_OUT_GOAL),
         ("fan-out, masks nothing, not deterministic", executions.FAN_OUT_GOAL),
     ],
 )

@@ -113,7 +113,11 @@ class LineHook:
         if key is None or self.shared is None:
             return (await self._execute(visit, value, run, injection))[0]
         self._shared[at] = key
-        update, is_shared = await self.shared.get(key, lambda: self._execute(visit, value, run, injection))
+        try:
+            update, is_shared = await self.shared.get(key, lambda: self._execute(visit, value, run, injection))
+        except Exception:
+            del self._shared[at]  # a failure is nobody else's result, so it counts where it ran
+            raise
         if is_shared:
             self._ran.pop(at, None)  # counted once for all that share it
         else:

@@ -39,11 +39,13 @@ OnDone = Callable[[str, str], None]
 class Bench:
     """A case under test: its clean run, the record that stays, and results that its trials share.
 
-    `counted`: the shared results whose execution is in the totals already. So each counts once, whoever made it.
+    `key`: what the results of its replays depend on: the case, and the models that answered. `counted`: the shared
+    results whose execution is in the totals already, so that each counts once, whoever made it.
     """
 
     run: CleanRun
     record: CaseRecord
+    key: str
     shared: Shared = field(default_factory=Shared)
     counted: set[str] = field(default_factory=set)
 
@@ -119,7 +121,8 @@ class Rounds:
         self.totals.full += run.node_executions
         self.totals.use(run.usage)
         self.on_done("clean", case.id or str(index + 1))
-        return Bench(run=run, record=self._record(index, run))
+        models = ",".join(sorted({call.model for e in run.executions.values() for call in e.calls}))
+        return Bench(run=run, record=self._record(index, run), key=f"{case_key(case)}/{models}")
 
     def _record(self, index: int, run: CleanRun) -> CaseRecord:
         record = CaseRecord(index=index, id=run.case.id or str(index + 1), score=run.score, error=run.error)
@@ -238,9 +241,8 @@ class Rounds:
 
     async def _line(self, bench: Bench, at: Address | None, key: str, make: Callable[[], Awaitable[Line]]) -> Line:
         """Make a replay, or read it back from the store."""
-        models = ",".join(sorted({c.model for e in bench.run.executions.values() for c in e.calls}))
         place = show_address(at) if at else ""
-        stored_as = f"line/{self.identity}/{case_key(bench.run.case)}/{models}/{place}/{key}"
+        stored_as = f"line/{self.identity}/{bench.key}/{place}/{key}"
         line = self.store.line(stored_as)
         is_trial = key not in ("sham", "probe")
         if line is None:
