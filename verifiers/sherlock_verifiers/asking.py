@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from sherlock.errors import VerifierError
 from sherlock.models.structured import parse
-from sherlock.verifier import Completion, Subject, UnreadableAnswer
+from sherlock.verifier import Completion, Message, Subject, UnreadableAnswer, message_text
 from sherlock_verifiers.prompt_files import PromptTemplate, prompt_template
 from sherlock_verifiers.quoting import quoted
 
 JSON = dict[str, Any]
 
-_SAID = 2000
+_KEPT = 2000
 _STARTS = 200
 
 
@@ -61,7 +61,7 @@ class Asking:
 
         `data` are texts under test, by placeholder: they are quoted. `words` are the verifier's own, put in as they
         are. `{{request}}` is what the node was asked, `{{form}}` what the answer should look like. Raises
-        `UnreadableAnswer` when the answer does not fit, nor when it was asked for once more.
+        `UnreadableAnswer` when the answer does not fit, not even when it was asked for once more.
         """
         template = template or self.template()
         values = {name: quoted(name, text, subject.seed) for name, text in data.items()}
@@ -73,7 +73,7 @@ class Asking:
         first = await subject.complete(messages, **settings)
         found = _only_value(first, schema)
         if found is None:
-            again = [*messages, {"role": "assistant", "content": first.text[:_SAID] or "(nothing)"}]
+            again = [*messages, {"role": "assistant", "content": first.text[:_KEPT] or "(nothing)"}]
             again += prompt_template("repair").filled({"form": _form(schema)})
             second = await subject.complete(again, **settings)
             found = _only_value(second, schema)
@@ -105,7 +105,12 @@ def request_of(subject: Subject) -> str:
         return json.dumps(subject.inputs, ensure_ascii=False, default=str)
     if len(subject.prompt) == 1 and subject.question:
         return subject.question
-    return json.dumps([dict(message) for message in subject.prompt], ensure_ascii=False, default=str)
+    return "\n\n".join(f"{message.get('role')}: {_said(message)}" for message in subject.prompt)
+
+
+def _said(message: Message) -> str:
+    """The text of a message; of one without text, such as a tool call, all of it."""
+    return message_text(message) or json.dumps(dict(message), ensure_ascii=False, default=str)
 
 
 def fields(**types: Any) -> JSON:

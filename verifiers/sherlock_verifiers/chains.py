@@ -21,11 +21,15 @@ Settled = Callable[[list["Chain"]], bool]
 
 
 class Chain:
-    """One answer as it comes: its `text` so far, whether it `ended` by itself, and whether it was `pruned`."""
+    """One answer as it comes.
+
+    `text` is what came so far, `thoughts` the complete ones in it; `ended` by itself, or `pruned`.
+    """
 
     def __init__(self, index: int, pieces: AsyncGenerator[str]) -> None:
         self.index = index
         self.text = ""
+        self.thoughts: list[str] = []
         self.ended = False
         self.pruned = False
         self._pieces = pieces
@@ -36,13 +40,11 @@ class Chain:
         """Whether it came in more than one piece."""
         return self._count > 1
 
-    @property
-    def thoughts(self) -> list[str]:
-        """The thoughts that are complete: text between line breaks, short lines joined to the next."""
+    def _cut(self) -> list[str]:
+        """The complete thoughts: what stands between line breaks, short lines joined to the next."""
         parts = _BREAK.split(self.text)
-        whole = parts if self.ended else parts[:-1]
         found: list[str] = []
-        for part in whole:
+        for part in parts if self.ended else parts[:-1]:
             if found and len(found[-1]) < _SHORTEST_THOUGHT:
                 found[-1] = f"{found[-1]} {part}".strip()
             elif part.strip():
@@ -53,11 +55,13 @@ class Chain:
     async def read(self, thoughts: int | None = None) -> None:
         """Read on until there are that many complete thoughts, or to the end."""
         while not self.ended and (thoughts is None or len(self.thoughts) < thoughts):
-            try:
-                self.text += await anext(self._pieces)
+            piece = await anext(self._pieces, None)
+            self.ended = piece is None
+            if piece is not None:
+                self.text += piece
                 self._count += 1
-            except StopAsyncIteration:
-                self.ended = True
+            if piece is None or "\n" in piece:
+                self.thoughts = self._cut()
 
     async def close(self) -> None:
         """End its call, if that still runs, and wait until it has ended."""

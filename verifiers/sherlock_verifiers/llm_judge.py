@@ -70,9 +70,13 @@ class LlmJudge(Asking):
             return lead, said["reason"]
         template = self.template("llm-judge-rubric")
         said = await self.ask(subject, MARKS, data, words={"rubric": self.rubric}, template=template, model=model)
-        lead = said["mark_b"] - said["mark_a"]
+        lead = _mark(said["mark_b"]) - _mark(said["mark_a"])
         lead = -lead if second_first else lead
         return (0.0 if 0 < lead <= self.margin else lead), said["reason"]
+
+
+def _mark(value: float) -> float:
+    return min(10.0, max(0.0, float(value)))
 
 
 async def second_answer(subject: Subject, model: Any = None, temperature: float = 0.7) -> str:
