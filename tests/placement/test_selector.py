@@ -24,7 +24,7 @@ def data(rng, cases=60, verifiers=4, skill=True):
 
 def test_learns_what_features_tell():
     rng = np.random.default_rng(0)
-    features, utilities = data(rng)
+    features, utilities = data(rng, cases=40)
     found = fit_selector(features, utilities)
     assert found.learned
     assert found.skill.value > 0.1
@@ -34,14 +34,14 @@ def test_learns_what_features_tell():
 
 def test_keeps_to_the_prior_where_features_tell_nothing():
     kept = 0
-    for seed in range(4):
-        features, utilities = data(np.random.default_rng(seed), cases=40, skill=False)
+    for seed in range(6):
+        features, utilities = data(np.random.default_rng(seed), cases=24, skill=False)
         utilities[:, 3] += 0.05
         found = fit_selector(features, utilities)
         kept += not found.learned
         if not found.learned:
             assert found.choose([9.0, -9.0, 0.0]) == 3
-    assert kept >= 3
+    assert kept >= 5
 
 
 def test_the_prior_is_the_best_static_verifier_of_each_category():

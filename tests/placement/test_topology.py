@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
@@ -92,6 +92,7 @@ def test_commands_end_where_they_say():
     assert order(builder) == ("jump", "other")
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 6), st.data())
 def test_every_reachable_node_is_ranked_once_whatever_the_order_of_building(count, data):
     names = [f"n{i}" for i in range(count)]
