@@ -1,8 +1,8 @@
 """What a node sees of the work upstream of it, as a list of texts, and how to take some of it away.
 
 A piece of history is a value that an upstream node wrote into the node's input, or one exchange of a list of messages
-(a tool call and its answers stay together, or providers refuse the prompt). The case's own inputs, and the last
-message of the user, are no history. Nearest comes last. arXiv:2511.00330, section 5 ("context loss").
+(a tool call and its answers stay together, or providers refuse the prompt). The case's own inputs, system messages, and
+the last message of the user, are no history. Nearest comes last. arXiv:2511.00330, section 5 ("context loss").
 """
 
 import copy
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from pydantic import BaseModel
 
 from sherlock.errors import InjectionError
@@ -88,7 +88,7 @@ def _pieces(key: str, value: Any) -> list[Piece]:
         return [
             Piece(key, "\n".join(read_text({key: [m]}) for m in value[start:end]), (start, end))
             for start, end in _exchanges(value)
-            if not start <= last < end
+            if not start <= last < end and not isinstance(value[start], SystemMessage)
         ]
     if isinstance(value, BaseMessage) or not _can_be_blank(value) or value == _blank(value):
         return []
@@ -155,12 +155,16 @@ def _whole(value: Any, piece: Piece, text: str | None) -> Any:
 
 def _messages(value: list[BaseMessage], placed: Sequence[tuple[Piece, str | None]]) -> list[BaseMessage]:
     spans = {piece.span: (piece, text) for piece, text in placed}
-    by_text = {piece.text: value[slice(*piece.span)] for piece, _ in placed if piece.span}
+    by_text: dict[str, list[list[BaseMessage]]] = {}
+    for piece, _ in placed:
+        if piece.span:
+            by_text.setdefault(piece.text, []).append(value[slice(*piece.span)])
     result: list[BaseMessage] = []
     for span in _exchanges(value):
         piece, text = spans.get(span, (None, None))
-        if piece is None or text == piece.text:
+        if piece is None:
             result += value[slice(*span)]
         elif text is not None:
-            result += by_text[text] if text in by_text else [value[span[0]].model_copy(update={"content": text})]
+            known = by_text.get(text)
+            result += known.pop(0) if known else [value[span[0]].model_copy(update={"content": text})]
     return result
