@@ -190,9 +190,9 @@ def _cast(verifier: str, key: str, value: Any, hint: Any) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        words = error.errors()[0]["msg"].removeprefix("Input ").lower()
+        words = error.errors()[0]["msg"].replace("Input ", "it ", 1)
         raise VerifierError(
-            f"the verifier {verifier!r} cannot take {value!r:.60} for its setting {key!r}: it {words}"
+            f"the verifier {verifier!r} cannot take {value!r:.60} for its setting {key!r}: {words}"
         ) from error
 
 

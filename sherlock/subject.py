@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapp
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sherlock.cases import opened
 from sherlock.errors import ModelError, VerifierError
 from sherlock.lens import category_of, read_text
 from sherlock.messages import read_messages
@@ -66,11 +67,13 @@ class Subject:
         prices: "Prices | None" = None,
     ) -> None:
         self.node = node
-        self.prompt: tuple[Message, ...] = tuple(prompt)
+        self.prompt: tuple[Message, ...] = tuple(map(_plain, prompt))
         self.task = _system_text(self.prompt) if task is None else task
         self.inputs = inputs
         self.output = (text or "") if output is _NOT_GIVEN else output
         self.text = read_text(self.output) if text is None else text
+        if not isinstance(self.text, str):
+            raise VerifierError(f"the text of a subject is {text!r:.60}: give a str, or the update as `output`")
         self.category = category or category_of(self.text, self.output, self.task)
         self.seed = seed
         self.model = model
@@ -242,6 +245,16 @@ async def _pieces(ask: Callable[..., Coroutine[Any, Any, str]]) -> AsyncGenerato
             await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # else Python reports that nobody looked at it
+
+
+def _plain(message: Any) -> Message:
+    """A message of any form as role and content."""
+    if isinstance(message, tuple) and len(message) == 2:
+        message = {"role": message[0], "content": message[1]}
+    plain = opened(message)
+    if not isinstance(plain, Mapping) or "role" not in plain:
+        raise VerifierError(f"a message of a subject's prompt is {message!r:.60}: give mappings with role and content")
+    return dict(plain)
 
 
 def _system_text(prompt: Sequence[Message]) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from sherlock.blame import blame
-from sherlock.errors import InjectionError, LimitReached, VerifierError
+from sherlock.errors import InjectionError, LimitReached, SherlockError, VerifierError
 from sherlock.lens import write_text, written
 from sherlock.messages import loaded
 from sherlock.models.client import Completion
@@ -158,7 +158,8 @@ async def run_verifier(
         cause = _only(error)
         if isinstance(cause, UnreadableAnswer):
             return failed("unreadable", f"could not read what a model answered: {cause}", cause)
-        return failed("raised", f"raised {blame(cause)}", cause)
+        words = f"failed: {cause}" if isinstance(cause, SherlockError) else f"raised {blame(cause)}"
+        return failed("raised", words, cause)
 
 
 async def _asked(verifier: Verifier, subject: Subject) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 
@@ -126,6 +126,17 @@ def test_a_subject_fills_in_what_follows_from_the_rest():
     assert (Subject(text="x").output, Subject().text, Subject(output=None).text) == ("x", "", "")
     assert Subject(output=Command(goto="a")).text == ""
     assert Subject(output={"messages": [AIMessage("hi")]}).text == "hi"
+
+
+def test_a_prompt_in_messages_of_every_form():
+    prompt = [("system", "Add."), HumanMessage("6 and 5?"), AIMessage("12")]
+    subject = Subject(prompt=prompt, text="12")
+    assert (subject.task, subject.question) == ("Add.", "6 and 5?")
+    assert [message["role"] for message in subject.prompt] == ["system", "user", "assistant"]
+    with pytest.raises(VerifierError, match="role and content"):
+        Subject(prompt=["Add."])
+    with pytest.raises(VerifierError, match="give a str"):
+        Subject(text=11)
 
 
 def test_a_subject_in_the_documented_order():
@@ -336,6 +347,7 @@ def test_everything_that_was_spent_is_in_the_result(model):
     ("function", "kind", "words"),
     [
         (raising(ValueError("bad luck")), "raised", "ValueError: bad luck"),
+        (raising(ModelError("the server is down")), "raised", "'of' on the node 'n' failed: the server is down"),
         (raising(UnreadableAnswer("no JSON")), "unreadable", "no JSON"),
         (raising(ExceptionGroup("g", [UnreadableAnswer("no JSON")])), "unreadable", "no JSON"),
         (returning(None), "no_verdict", "None, which is no Verdict"),

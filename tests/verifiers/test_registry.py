@@ -165,6 +165,7 @@ def test_an_unknown_name_names_the_nearest(spec, words):
         ({"use": "debate", "models": ["a"]}, "1 debaters"),
         ({"use": "resolve", "prompt": [{"role": "user"}]}, "role and content"),
         ({"use": "resolve", "threshold": 2}, "threshold is 2"),
+        ({"use": "resolve", "max_tokens": 0}, "max_tokens is 0"),
         ({"use": "check"}, "nothing is to be checked"),
         ({"use": "check", "regex": "("}, "'(' is malformed"),
         ({"use": "check", "function": "json:no_such"}, "no attribute 'no_such'"),

@@ -45,6 +45,8 @@ class Resolve:
             raise VerifierError(f"prefix is {self.prefix!r}: give 'verifier' or 'node'")
         if not 0 <= self.threshold <= 1:
             raise VerifierError(f"threshold is {self.threshold}: give a number in [0, 1]")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise VerifierError(f"max_tokens is {self.max_tokens}: give at least 1, or None for the node's own")
         if self.extract is not None and not _has_group(self.extract):
             raise VerifierError(f"extract is {self.extract!r}: give a regular expression with a group")
         self._template()
