@@ -27,6 +27,7 @@ NODE_KW_USUAL = 0.7 * 11.3
 
 SOURCES: tuple[EnergySource, ...] = ("measured", "published", "estimated")
 _KEYS = ("size_b", "wh_per_1k", "watts", "source")
+FEWEST_MILLIONS = 20
 _SIZE = re.compile(r"(?<![a-z0-9.])(?:(\d+)x)?e?(\d+(?:\.\d+)?)(b|m)(?![a-z0-9])", re.IGNORECASE)
 
 Table = Mapping[str, Mapping[str, Any]]
@@ -80,10 +81,12 @@ def energy(model: str, usage: Usage, table: Table | None = None) -> Energy | Non
 def size_of(model: str) -> float | None:
     """Billions of parameters in total, as a model's name says it: 70 for `llama-3.1-70b`, 56 for `mixtral-8x7b`.
 
-    None if it does not say. Where a name has several sizes, such as `qwen3-235b-a22b`, the greatest counts.
+    None if it does not say. Where a name has several sizes, such as `qwen3-235b-a22b`, the greatest counts; `1m` is the
+    length of a context.
     """
     name = model.rpartition("/")[2]
-    sizes = [int(n or 1) * float(size) / (1000 if unit in "mM" else 1) for n, size, unit in _SIZE.findall(name)]
+    found = [(int(times or 1) * float(size), unit in "mM") for times, size, unit in _SIZE.findall(name)]
+    sizes = [size / 1000 if millions else size for size, millions in found if not millions or size >= FEWEST_MILLIONS]
     return max(sizes, default=None)
 
 

@@ -28,6 +28,8 @@ QUERY = Usage(calls=1, tokens_in=500, tokens_out=300, seconds=36.0)
         ("gpt-4o-mini", None),
         ("claude-sonnet-4-5", None),
         ("local", None),
+        ("qwen2.5-7b-instruct-1m", 7),
+        ("claude-sonnet-4-1m", None),
         ("text-embedding-ada-002", None),
         ("o1-2024-12-17", None),
     ],
