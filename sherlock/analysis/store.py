@@ -16,7 +16,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.store.base import PutOp
 
 from sherlock.analysis.executions import CleanRun, Execution, Line, Start
-from sherlock.canonical import digest
+from sherlock.analysis.faithful import frozen, is_faithful, thawed
 from sherlock.cases import Case
 from sherlock.errors import StoreError
 from sherlock.graph import WorkflowGraph, difference
@@ -93,14 +93,14 @@ class Store:
 
     def _get(self, key: str) -> Any:
         row = self._db.execute("select type, value from results where key = ?", (key,)).fetchone()
-        return None if row is None else self._serde.loads_typed(row)
+        return None if row is None else thawed(self._serde.loads_typed(row))
 
     def _put(self, key: str, kind: str, data: Any, *, check: bool) -> bool:
         if self.path is None:
             return True
         try:
-            stored = self._serde.dumps_typed(data)
-            faithful = not check or digest(self._serde.loads_typed(stored)) == digest(data)
+            stored = self._serde.dumps_typed(frozen(data))
+            faithful = not check or is_faithful(thawed(self._serde.loads_typed(stored)), data)
         except Exception:  # noqa: BLE001  (any object of the user's may refuse)
             return False
         if faithful:

@@ -3,7 +3,7 @@
 import random
 from collections import UserDict
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from sherlock.analysis.context import history, with_history
 from sherlock.errors import InjectionError
 
 
-class Color(str, Enum):
+class Color(StrEnum):
     RED = "red"
 
 
@@ -36,7 +36,7 @@ def texts(value, written, reads=None):
     return [piece.text for piece in history(value, written, reads)]
 
 
-@pytest.mark.parametrize("form", [dict, lambda **keys: Model(**keys), lambda **keys: Data(**keys)])
+@pytest.mark.parametrize("form", [dict, Model, Data])
 def test_keys_that_were_written_are_history(form):
     value = form(q="asked", a="answered", n=3)
     assert texts(value, ["n", "a"]) == ["3", "answered"]
