@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sherlock.placement.plan import Plan as Plan
     from sherlock.placement.planning import aplan as aplan
     from sherlock.placement.slo import SLO as SLO
+    from sherlock.registry import make_verifier as make_verifier
+    from sherlock.registry import verifiers as verifiers
     from sherlock.side_effects import effects as effects
     from sherlock.usage import Energy as Energy
     from sherlock.usage import Limits as Limits
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from sherlock.verifier import Subject as Subject
     from sherlock.verifier import Verdict as Verdict
     from sherlock.verifier import Verifier as Verifier
+    from sherlock.verifier import VerifierFailure as VerifierFailure
+    from sherlock.verifier import run_verifier as run_verifier
 
 __version__ = "0.1.0"
 
@@ -52,6 +56,10 @@ _HOME = {
     "Subject": "sherlock.verifier",
     "Verdict": "sherlock.verifier",
     "Verifier": "sherlock.verifier",
+    "VerifierFailure": "sherlock.verifier",
+    "make_verifier": "sherlock.registry",
+    "run_verifier": "sherlock.verifier",
+    "verifiers": "sherlock.registry",
     "aanalyze": "sherlock.analysis.analyze",
     "acalibrate": "sherlock.analysis.calibrate",
     "calibrate": "sherlock.calls",
