@@ -3,10 +3,11 @@
 A judge is right on an item as often as its two verdicts (one for each order of the answers) are; a verdict that could
 not be read counts as a coin. Its cost is the characters that it wrote, in thousands. Every policy is chosen on one half
 of the items and judged on the other; the figures of an item are means over the splits in which it was judged, and
-intervals are over items. Run: `python benchmarks/select_llmbar.py [--data ../shared/data] [--splits 100]`.
+intervals are over items. Run: `python benchmarks/select_llmbar.py [--data ../shared/data] [--splits 40]`.
 """
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sherlock.estimate import Estimate, mean_score, signed_mean
-from sherlock.placement.selector import fit_selector, utility
+from sherlock.placement.selector import Selector, fit_selector, utility
 
 Matrix = NDArray[np.float64]
 Items = NDArray[np.int64]
@@ -33,7 +34,7 @@ WORTH = (0.01, 0.1, 0.5)
 FIRST = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judged:
     """Items in lines, judges in columns. `agree`: both orders had the same verdict."""
 
@@ -122,16 +123,22 @@ def selector(judged: Judged, train: Items, test: Items, willingness: float) -> O
     """The library's: the learned policy where nested cross-validation on the training items shows that it beats the
     prior, which is the static argmax of U.
     """
-    found = fit_selector(judged.features[train], utilities(judged, willingness)[train])
+    found = fitted(judged, tuple(train.tolist()), willingness)
     picks = [found.choose(line) for line in judged.features[test].tolist()]
     return judged.right[test, picks], judged.cost[test, picks]
 
 
 def learned(judged: Judged, train: Items, test: Items, willingness: float) -> Outcome:
     """The learned policy, whether it beats the prior or not."""
-    found = fit_selector(judged.features[train], utilities(judged, willingness)[train])
+    found = fitted(judged, tuple(train.tolist()), willingness)
     picks = found.policy.choose_all(judged.features[test], [""] * len(test))
     return judged.right[test, picks], judged.cost[test, picks]
+
+
+@functools.cache
+def fitted(judged: Judged, train: tuple[int, ...], willingness: float) -> Selector:
+    items = list(train)
+    return fit_selector(judged.features[items], utilities(judged, willingness)[items])
 
 
 def cascade(judged: Judged, train: Items, test: Items, willingness: float) -> Outcome:
@@ -215,7 +222,7 @@ def shown(estimate: Estimate, digits: int = 3, sign: str = "") -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=HOME)
-    parser.add_argument("--splits", type=int, default=100)
+    parser.add_argument("--splits", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if not (options.data / FOLDER).is_dir():

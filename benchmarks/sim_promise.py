@@ -3,7 +3,7 @@
 Six to eight nodes wired at random. Some cases are hard everywhere; a node's error may be masked further down; verifiers
 repair own and inherited errors and break right outputs; all of a case's outcomes are fixed, as at temperature 0. From
 20 or 40 cases verifiers are calibrated, a plan of at most three is chosen, and each way of promising its score is held
-against what the plan scores on 20,000 fresh cases. Run: `python benchmarks/sim_promise.py [--runs 200]`.
+against what the plan scores on 20,000 fresh cases. Run: `python benchmarks/sim_promise.py [--runs 100]`.
 """
 
 import argparse
@@ -245,7 +245,7 @@ def percent(share: Estimate) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(f"Promised score less the score kept on fresh cases, in points; {options.runs} workflows, 95 % intervals.\n")
