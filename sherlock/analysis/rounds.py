@@ -99,7 +99,9 @@ class Rounds:
     async def get_ready(self, benches: Sequence[Bench]) -> None:
         """Find out what may be shared, and which part of each prompt is the directive, before replays begin."""
         if not self._probed and not self.determinism.any_live:
-            await together(self._probe(bench) for bench in benches[:ENOUGH])
+            # Not in the order of the clean runs, or a node that takes turns could do so in step with its cases.
+            swapped = sorted(range(min(ENOUGH, len(benches))), key=lambda place: place ^ 1)
+            await together(self._probe(benches[place]) for place in swapped)
         self._probed = True
         self.determinism.update()
         for node, prompts in self._prompts.items():

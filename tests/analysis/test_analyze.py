@@ -218,6 +218,19 @@ def test_only_deterministic_nodes_are_shared():
     assert again.node_executions < analysis.node_executions
 
 
+@pytest.mark.parametrize("length", [2, 3, 4, 5, 8])
+def test_a_node_that_takes_turns_is_not_deterministic(length):
+    turns = Counter()
+
+    def in_turn(state):
+        turns["n"] += 1
+        return {"a": f"{state['q']}{' ' * (turns['n'] % length)}"}
+
+    same = lambda output, case: output["out"].strip() == case.expected["out"]  # noqa: E731
+    analysis = sherlock.analyze(pipeline(a=in_turn), orders(8), scorer=same, faults=WRONG, concurrency=1)
+    assert not analysis.nodes["a"].deterministic
+
+
 def test_where_the_path_varies_nothing_is_shown():
     """A router that takes turns: no node varies, yet nothing may be shared."""
     turns = Counter()
