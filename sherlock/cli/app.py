@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 import sherlock
-from sherlock.cli.options import command_for
+from sherlock.cli.options import AskedAnalyze, AskedCalibrate, command_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,21 @@ app.command(
     help="Find the nodes that matter: inject faults at each, and see what becomes of the final answer.\n\n"
     "Every option can also stand in \\[tool.sherlock] of pyproject.toml; what is given here wins.",
     short_help="Find the nodes that matter, by injecting faults.",
-)(command_for(_analyze))
+)(command_for(AskedAnalyze, _analyze))
+
+
+def _calibrate(given: "Mapping[str, Any]") -> int:
+    from sherlock.cli.calibrate import calibrate
+
+    return calibrate(given)
+
+
+app.command(
+    name="calibrate",
+    help="Find out what verifiers buy: try each at the nodes, on the outputs that they make and on faulty ones.\n\n"
+    "Every option can also stand in \\[tool.sherlock] of pyproject.toml; what is given here wins.",
+    short_help="Find out what verifiers buy, node by node.",
+)(command_for(AskedCalibrate, _calibrate))
 
 
 @app.command(short_help="Show a saved analysis again.")

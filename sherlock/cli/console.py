@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +28,14 @@ def is_live() -> bool:
     """Whether progress may be drawn over and over: a terminal, and nobody who asked for plain text."""
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return wanted and sys.stderr.isatty()
+
+
+def print_saved(files: Sequence[Path], out: "Console") -> None:
+    """Say which files were written, in one line that a terminal does not break."""
+    if files:
+        out.print()
+        said = f"Saved {' and '.join(map(str, files))}"
+        out.print(said, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def print_json(text: str) -> None:

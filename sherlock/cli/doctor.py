@@ -36,7 +36,7 @@ def show(*, as_json: bool) -> int:
     if as_json:
         console.print_json(json.dumps([asdict(finding) for finding in found], indent=1, ensure_ascii=False))
     else:
-        from sherlock.report.terminal import print_findings
+        from sherlock.report.terminal_lists import print_findings
 
         print_findings([(f.state, f.name, f.says, f.cure) for f in found], console.for_results())
     return int(any(finding.state == "broken" for finding in found))

@@ -35,7 +35,7 @@ def show(*, kind: str | None, reference: str | None, text: str | None, seed: int
     if as_json:
         console.print_json(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    from sherlock.report.terminal import print_faults
+    from sherlock.report.terminal_lists import print_faults
 
     print_faults(rows, console.for_results(), tried=text)
 

@@ -1,6 +1,7 @@
 """What the live view shows: stage, counts, and the ranking as it settles."""
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -8,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sherlock.cli.progress import STAGES, right
+from sherlock.cli.progress import STAGES, right, stage_of
 from sherlock.report.bars import bar, scale
 from sherlock.report.figures import count, dollars, duration, figure
 from sherlock.report.texts import Charset
@@ -21,15 +22,19 @@ BAR = 20
 ROOMY = 76
 
 
-def view(event: "Progress | None", done: int, ranking: tuple[tuple[str, Any], ...], console: Console) -> RenderableType:
-    """The state of an analysis after `event`, with `done` cases run; None: it is being prepared."""
+def view(
+    event: "Progress | None",
+    done: int,
+    ranking: tuple[tuple[str, Any], ...],
+    console: Console,
+    stages: Mapping[str, str] = STAGES,
+) -> RenderableType:
+    """The state of a study after `event`, with `done` cases run; None: it is being prepared."""
     charset = Charset(console.encoding)
     spinner = "|/-\\"[int(8 * time.monotonic()) % 4]
     if event is None:
         return Text.assemble(spinner, " reading graph and cases")
-    stage = Text.assemble(
-        spinner, " ", (STAGES.get(event.stage, event.stage), "bold"), f"  {duration(event.elapsed_s)}"
-    )
+    stage = Text.assemble(spinner, " ", (stage_of(event, stages), "bold"), f"  {duration(event.elapsed_s)}")
     return Group(stage, _counts(event, done, charset), *_ranking(ranking, console, charset))
 
 

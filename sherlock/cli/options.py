@@ -1,4 +1,4 @@
-"""The options of `sherlock analyze`: declared once, as the fields of `Asked`.
+"""The options of the commands that look into a graph: declared once, as the fields of what was asked.
 
 A field is an option of the command line, a key in `[tool.sherlock]` and an attribute for whoever does the work. The
 command line leaves what was not given at None, so that settings and then defaults can fill it in.
@@ -9,20 +9,18 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
 import typer
 
 STORE = Path(".sherlock/trials.sqlite")
-OUTPUT = Path("analysis.json")
+ANALYSIS, CALIBRATION, PLAN = Path("analysis.json"), Path("calibration.json"), Path("plan.yaml")
 
-
-def _option(help_: str, panel: str, *, default: str | bool = False, flags: tuple[str, ...] = (), **more: Any) -> Any:
-    return typer.Option(*flags, help=help_, rich_help_panel=panel, show_default=default, **more)
-
-
-_WHAT, _FAULTS, _STOP, _LIMITS, _KEEP, _MODELS, _SHOW = (
+_WHAT, _TRIED, _FROM, _SLO, _FAULTS, _STOP, _LIMITS, _KEEP, _MODELS, _SHOW = _PANELS = (
     "What is analysed",
+    "What is tried",
+    "What the plan is made from",
+    "What one run may take, and must reach",
     "Faults",
     "When the ranking is settled",
     "Limits (where one is reached, the result is partial)",
@@ -32,9 +30,25 @@ _WHAT, _FAULTS, _STOP, _LIMITS, _KEEP, _MODELS, _SHOW = (
 )
 
 
+def _option(help_: str, panel: str, *, default: str | bool = False, flags: tuple[str, ...] = (), **more: Any) -> Any:
+    return typer.Option(*flags, help=help_, rich_help_panel=panel, show_default=default, **more)
+
+
+def _flag(help_: str, panel: str, name: str) -> Any:
+    return _option(help_, panel, flags=(name,))
+
+
+def _output(default: Path) -> Any:
+    return _option("The result.", _SHOW, default=default.as_posix(), flags=("--output", "-o"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What `sherlock analyze` was asked for. `given` holds the names of what was said, not left to its default."""
+    """What each of these commands can be asked. `given` holds the names of what was said, not left to its default."""
+
+    command: ClassVar[str]
+    apart: ClassVar[frozenset[str]] = frozenset()
+    """Names that mean something else to another command: settings give them in this command's own table only."""
 
     graph: Annotated[
         str | None,
@@ -49,33 +63,10 @@ class Asked:
             _WHAT,
         ),
     ] = None
-    output_key: Annotated[str | None, _option("The output's key that a named scorer compares.", _WHAT)] = None
-    node: Annotated[list[str], _option("Only this node; may be repeated.", _WHAT)] = field(default_factory=list)
-    visits: Annotated[
-        str, _option("Inject at the first execution of a node in each case, or at all.", _WHAT, default="first")
-    ] = "first"
-    pass_mark: Annotated[float, _option("The score from which on a clean run was right.", _WHAT, default="1")] = 1.0
     config: Annotated[str | None, _option("The config to run with: a JSON object, or a file with one.", _WHAT)] = None
-    faults: Annotated[
-        str | None, _option("Your own list of faults, as module:attr or file.py:attr.", _FAULTS, default="the paper's")
-    ] = None
-    faults_per_kind: Annotated[int, _option("Draws for each class of faults, node and case.", _FAULTS, default="1")] = 1
-    seed: Annotated[int, _option("The seed of every draw.", _FAULTS, default="0")] = 0
-    top: Annotated[int, _option("How many leading nodes must stand out.", _STOP, default="1")] = 1
-    margin: Annotated[float, _option("By how much another node may still be worse.", _STOP, default="0.1")] = 0.10
-    confidence: Annotated[
-        float, _option("Of the intervals, and of calling the ranking settled.", _STOP, default="0.95")
-    ] = 0.95
-    max_usd: Annotated[float | None, _option("Dollars.", _LIMITS)] = None
-    max_tokens: Annotated[int | None, _option("Tokens, in and out together.", _LIMITS)] = None
-    max_calls: Annotated[int | None, _option("Model calls.", _LIMITS)] = None
-    max_seconds: Annotated[float | None, _option("Seconds.", _LIMITS)] = None
     store: Annotated[
         Path, _option("Where every trial is kept as it ends (SQLite).", _KEEP, default=STORE.as_posix())
     ] = STORE
-    resume: Annotated[
-        bool, _option("Go on from the stored trials, rather than begin anew.", _KEEP, flags=("--resume",))
-    ] = False
     recordings: Annotated[Path | None, _option("A folder of recorded model calls to answer from.", _KEEP)] = None
     record: Annotated[
         str,
@@ -83,48 +74,123 @@ class Asked:
     ] = "new"
     model: Annotated[str | None, _option("`local` runs the embedded model meanwhile (extra `local`).", _MODELS)] = None
     concurrency: Annotated[int, _option("Runs at once.", _MODELS, default="8; 1 with --model local")] = 8
-    dry_run: Annotated[
-        bool, _option("Say what it may take, execute nothing, write nothing.", _SHOW, flags=("--dry-run",))
-    ] = False
-    output: Annotated[Path, _option("The result.", _SHOW, default=OUTPUT.as_posix(), flags=("--output", "-o"))] = OUTPUT
+    output: Annotated[Path, _output(ANALYSIS)] = ANALYSIS
     markdown: Annotated[Path | None, _option("Also a report in Markdown.", _SHOW)] = None
-    json: Annotated[
-        bool, _option("Print the result as JSON, and nothing else, on standard output.", _SHOW, flags=("--json",))
-    ] = False
-    quiet: Annotated[bool, _option("No progress, and of the report one sentence only.", _SHOW, flags=("--quiet",))] = (
+    json: Annotated[bool, _flag("Print the result as JSON, and nothing else, on standard output.", _SHOW, "--json")] = (
         False
     )
+    quiet: Annotated[bool, _flag("No progress, and of the report one sentence only.", _SHOW, "--quiet")] = False
     prices: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
 
 
-SETTABLE = tuple(f.name for f in dataclasses.fields(Asked) if f.name != "given")
-"""The keys of `[tool.sherlock]`."""
+@dataclass(frozen=True, kw_only=True)
+class AskedStudy(Asked):
+    """What both studies can be asked: `analyze` and `calibrate`."""
+
+    output_key: Annotated[str | None, _option("The output's key that a named scorer compares.", _WHAT)] = None
+    node: Annotated[list[str], _option("Only this node; may be repeated.", _WHAT)] = field(default_factory=list)
+    pass_mark: Annotated[float, _option("The score from which on a clean run was right.", _WHAT, default="1")] = 1.0
+    faults: Annotated[
+        str | None, _option("Your own list of faults, as module:attr or file.py:attr.", _FAULTS, default="the paper's")
+    ] = None
+    faults_per_kind: Annotated[int, _option("Draws for each class of faults, node and case.", _FAULTS, default="1")] = 1
+    seed: Annotated[int, _option("The seed of every draw.", _FAULTS, default="0")] = 0
+    max_usd: Annotated[float | None, _option("Dollars.", _LIMITS)] = None
+    max_tokens: Annotated[int | None, _option("Tokens, in and out together.", _LIMITS)] = None
+    max_calls: Annotated[int | None, _option("Model calls.", _LIMITS)] = None
+    max_seconds: Annotated[float | None, _option("Seconds.", _LIMITS)] = None
+    resume: Annotated[bool, _flag("Go on from the stored trials, rather than begin anew.", _KEEP, "--resume")] = False
+    dry_run: Annotated[bool, _flag("Say what it may take, execute nothing, write nothing.", _SHOW, "--dry-run")] = False
 
 
-def plain_type(name: str) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class AskedAnalyze(AskedStudy):
+    """What `sherlock analyze` was asked for."""
+
+    command: ClassVar[str] = "analyze"
+
+    visits: Annotated[
+        str, _option("Inject at the first execution of a node in each case, or at all.", _WHAT, default="first")
+    ] = "first"
+    top: Annotated[int, _option("How many leading nodes must stand out.", _STOP, default="1")] = 1
+    margin: Annotated[float, _option("By how much another node may still be worse.", _STOP, default="0.1")] = 0.10
+    confidence: Annotated[
+        float, _option("Of the intervals, and of calling the ranking settled.", _STOP, default="0.95")
+    ] = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedCalibrate(AskedStudy):
+    """What `sherlock calibrate` was asked for. `verifiers` is the table of that name in the settings."""
+
+    command: ClassVar[str] = "calibrate"
+    apart: ClassVar[frozenset[str]] = frozenset({"output", "markdown"})
+
+    verifier: Annotated[
+        list[str],
+        _option(
+            'A name, or JSON such as {"use": "check", "regex": "[0-9]+"}; with NODE= before it, at that node only; may '
+            "be repeated. `sherlock verifiers` lists the names.",
+            _TRIED,
+            default="those of [tool.sherlock.verifiers]",
+            metavar="SPEC",
+        ),
+    ] = field(default_factory=list)
+    analysis: Annotated[
+        Path | None,
+        _option("Nodes are tried in the order of this analysis.", _TRIED, default="analysis.json if it is there"),
+    ] = None
+    verifier_timeout_s: Annotated[float, _option("Seconds that one verification may take.", _TRIED, default="60")] = (
+        60.0
+    )
+    confidence: Annotated[
+        float, _option("Of the intervals, and of dropping a verifier early.", _TRIED, default="0.95")
+    ] = 0.95
+    output: Annotated[Path, _output(CALIBRATION)] = CALIBRATION
+    verifiers: Mapping[str, Any] = field(default_factory=dict)
+
+
+KINDS: tuple[type[Asked], ...] = (AskedAnalyze, AskedCalibrate)
+_TABLES = ("prices", "verifiers")
+"""Keys that are tables in the settings, and no options."""
+
+
+def settable(kind: type[Asked]) -> tuple[str, ...]:
+    """The keys that settings have for a command."""
+    return tuple(f.name for f in dataclasses.fields(kind) if f.name != "given")
+
+
+def plain_type(kind: type[Asked], name: str) -> Any:
     """The type of a field without None: `int`, `Path`, `list[str]`, ..."""
-    hint = get_type_hints(Asked)[name]
+    hint = get_type_hints(kind)[name]
     parts = [part for part in get_args(hint) if part is not type(None)]
     return parts[0] if type(None) in get_args(hint) else hint
 
 
-def command_for(work: Callable[[Mapping[str, Any]], int]) -> Callable[..., None]:
-    """A function with the options of `Asked` as its parameters, for typer to read; `work` gets what was given."""
+def command_for(kind: type[Asked], work: Callable[[Mapping[str, Any]], int]) -> Callable[..., None]:
+    """A function with the options of `kind` as its parameters, for typer to read; `work` gets what was given."""
 
     def run(**values: Any) -> None:
         raise typer.Exit(work({name: value for name, value in values.items() if value not in (None, [])}))
 
-    hints = get_type_hints(Asked, include_extras=True)
-    declared = {name: _optional(hints[name]) for name in SETTABLE if name != "prices"}
-    run.__annotations__ = declared
+    hints = get_type_hints(kind, include_extras=True)
+    declared = {name: _optional(hints[name]) for name in settable(kind) if name not in _TABLES}
+    ordered = dict(sorted(declared.items(), key=_place))
+    run.__annotations__ = ordered
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-            for name, hint in declared.items()
+            for name, hint in ordered.items()
         ]
     )
     return run
+
+
+def _place(item: tuple[str, Any]) -> int:
+    """Options in the order of their panels, within one as they are declared."""
+    panel = getattr(get_args(item[1])[1], "rich_help_panel", None)
+    return _PANELS.index(panel) if panel in _PANELS else -1
 
 
 def _optional(hint: Any) -> Any:

@@ -1,7 +1,8 @@
-"""How far an analysis is, on standard error: a live view on a terminal, else a line now and then."""
+"""How far a study is, on standard error: a live view on a terminal, else a line now and then."""
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -21,13 +22,14 @@ STAGES = {
     "clean": "running the cases",
     "sham": "injecting faults",
     "trial": "injecting faults",
-    "look": "looking at the ranking",
+    "look": "",
     "done": "done",
 }
+"""What each stage is called; "": what the event itself says."""
 
 
 class Watch(Protocol):
-    """Is told how far an analysis is; open for as long as it lasts."""
+    """Is told how far a study is; open for as long as it lasts."""
 
     def __call__(self, event: "Progress", /) -> None: ...
     def say(self, text: str) -> None: ...
@@ -37,11 +39,14 @@ class Watch(Protocol):
     ) -> None: ...
 
 
-def watch(*, quiet: bool) -> Watch:
-    """What suits standard error."""
+def watch(*, quiet: bool, stages: Mapping[str, str] | None = None) -> Watch:
+    """What suits standard error. `stages` says what stages are called that are not what they are in an analysis."""
     if quiet:
         return Told()
-    return Live() if console.is_live() else Lines(patience_s=0.0 if sys.stderr.isatty() else PATIENCE_S)
+    named = {**STAGES, **(stages or {})}
+    if console.is_live():
+        return Live(stages=named)
+    return Lines(patience_s=0.0 if sys.stderr.isatty() else PATIENCE_S, stages=named)
 
 
 class Told:
@@ -66,7 +71,10 @@ class Lines(Told):
     Nothing is said in the first `patience_s` seconds, so that what is refused at once is refused in one line.
     """
 
-    def __init__(self, every_s: float = EVERY_S, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, every_s: float = EVERY_S, patience_s: float = PATIENCE_S, stages: Mapping[str, str] = STAGES
+    ) -> None:
+        self._stages = stages
         self._every_s = every_s
         self._patience_s = patience_s
         self._forecast_at: float | None = None
@@ -86,15 +94,16 @@ class Lines(Told):
                 self.say(line)
         if is_look or (not self._silent and now - self._last >= self._every_s):
             self._last = now
-            self.say(summary(event, self._cases))
+            self.say(summary(event, self._cases, self._stages))
 
 
 class Live:
     """A view that is drawn again four times a second, and gone at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Mapping[str, str] = STAGES) -> None:
         from rich.live import Live as RichLive
 
+        self._stages = stages
         self._console = console.for_progress()
         self._event: Progress | None = None
         self._cases = 0
@@ -130,27 +139,31 @@ class Live:
     def _view(self) -> "RenderableType":
         from sherlock.cli.live_view import view
 
-        return view(self._event, self._cases, self._ranking, self._console)
+        return view(self._event, self._cases, self._ranking, self._console, self._stages)
 
 
-def summary(event: "Progress", done: int) -> str:
+def stage_of(event: "Progress", stages: Mapping[str, str]) -> str:
+    """What to call the stage that it is in."""
+    return stages.get(event.stage, event.stage) or event.what or event.stage
+
+
+def summary(event: "Progress", done: int, stages: Mapping[str, str] = STAGES) -> str:
     """One line: how far it is, with `done` cases run, and what it has taken."""
     most = event.forecast
     cases = f"{done:,} of {most.cases:,} cases" if most else count(done, "case")
     trials = f"{event.trials:,} of at most {most.trials:,} trials" if most else count(event.trials, "trial")
-    stage = event.what if event.stage == "look" and event.what else STAGES.get(event.stage, event.stage)
     usd = "" if event.usd == 0 else f" ({dollars(event.usd)})"
     return (
-        f"{stage}: {cases} run{right(event, done)}; {trials}; "
+        f"{stage_of(event, stages)}: {cases} run{right(event, done)}; {trials}; "
         f"{count(event.model_calls, 'model call')}{usd}; {duration(event.elapsed_s)}"
     )
 
 
 def right(event: "Progress", done: int) -> str:
-    """How many of the cases were right; "" while the analysis has not yet looked at all that are done."""
+    """How many of the cases were right; "" while not all that are done have been looked at."""
     return f", {event.right:,} right" if event.cases == done else ""
 
 
 def _cases(event: "Progress", so_far: int) -> int:
-    """How many cases have run: the analysis counts them when the last of a batch is done."""
+    """How many cases have run: the study counts them when the last of a batch is done."""
     return max(event.cases, so_far + (event.stage == "clean"))

@@ -1,6 +1,9 @@
-"""`sherlock report`: a saved analysis, in the terminal, as Markdown, or as JSON."""
+"""`sherlock report`: a saved result, in the terminal, as Markdown, or as JSON."""
 
 import difflib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,43 +12,34 @@ from sherlock.cli.settings import SettingsError
 from sherlock.errors import ArtefactError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sherlock.analysis.artefact import Analysis
+    from sherlock.analysis.calibration import Calibration
 
 
 def show(file: Path, *, markdown: Path | None, node: str | None, as_json: bool) -> None:
     """Print or write what was asked for.
 
-    Raises `ArtefactError` for a file that is no analysis, `SettingsError` for an unknown node.
+    Raises `ArtefactError` for a file that is nothing of Sherlock's, `SettingsError` for an unknown node.
     """
-    from sherlock.analysis.artefact import Analysis
-
-    analysis = Analysis.load(file)
-    if node is not None and node not in analysis.nodes:
-        near = difflib.get_close_matches(node, analysis.nodes, n=1, cutoff=0.0)
+    view = _view(file)
+    if node is not None and node not in view.nodes():
+        near = difflib.get_close_matches(node, view.nodes(), n=1, cutoff=0.0)
         cure = f"did you mean {near[0]!r}?" if near else "it holds none"
         raise SettingsError(f"{str(file)!r} has no node {node!r}: {cure}")
     if markdown is not None:
-        write_markdown(analysis, markdown)
+        write_text(view.markdown(), markdown)
     if as_json:
-        console.print_json(analysis.nodes[node].model_dump_json(indent=1) if node else analysis.to_json())
+        console.print_json(view.node_json(node) if node is not None else view.json())
     elif node is not None:
-        from sherlock.report.terminal import print_node
-
-        print_node(analysis, node, console.for_results())
+        view.print_node(node, console.for_results())
     elif markdown is None:
-        from sherlock.report.terminal import print_analysis, print_headline
-
-        out = console.for_results()
-        print_analysis(analysis, out)
-        out.print()
-        print_headline(analysis, out)
+        view.print(console.for_results())
 
 
-def write_markdown(analysis: "Analysis", path: Path) -> None:
-    """Write the report in Markdown; `-` is standard output."""
-    from sherlock.report.markdown import markdown
-
-    text = markdown(analysis)
+def write_text(text: str, path: Path) -> None:
+    """Write a report in Markdown; `-` is standard output."""
     if str(path) == "-":
         print(text, end="")
         return
@@ -54,3 +48,98 @@ def write_markdown(analysis: "Analysis", path: Path) -> None:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ArtefactError(f"cannot write {str(path)!r}: {error.strerror}; choose another path") from error
+
+
+class _View(ABC):
+    """The ways to show one kind of artefact."""
+
+    @abstractmethod
+    def nodes(self) -> Iterable[str]: ...
+    @abstractmethod
+    def json(self) -> str: ...
+    @abstractmethod
+    def node_json(self, node: str) -> str: ...
+    @abstractmethod
+    def markdown(self) -> str: ...
+    @abstractmethod
+    def print(self, out: "Console") -> None: ...
+    @abstractmethod
+    def print_node(self, node: str, out: "Console") -> None: ...
+
+
+class _AnalysisView(_View):
+    def __init__(self, analysis: "Analysis") -> None:
+        self.analysis = analysis
+
+    def nodes(self) -> Iterable[str]:
+        return self.analysis.nodes
+
+    def json(self) -> str:
+        return self.analysis.to_json()
+
+    def node_json(self, node: str) -> str:
+        return self.analysis.nodes[node].model_dump_json(indent=1)
+
+    def markdown(self) -> str:
+        from sherlock.report.markdown import markdown
+
+        return markdown(self.analysis)
+
+    def print(self, out: "Console") -> None:
+        from sherlock.report.terminal import print_analysis, print_headline
+
+        print_analysis(self.analysis, out)
+        out.print()
+        print_headline(self.analysis, out)
+
+    def print_node(self, node: str, out: "Console") -> None:
+        from sherlock.report.terminal import print_node
+
+        print_node(self.analysis, node, out)
+
+
+class _CalibrationView(_View):
+    def __init__(self, calibration: "Calibration") -> None:
+        self.calibration = calibration
+
+    def nodes(self) -> Iterable[str]:
+        return dict.fromkeys(row.node for row in self.calibration.rows)
+
+    def json(self) -> str:
+        return self.calibration.to_json()
+
+    def node_json(self, node: str) -> str:
+        rows = [row.model_dump(mode="json") for row in self.calibration.rows if row.node == node]
+        return json.dumps(rows, indent=1, sort_keys=True, ensure_ascii=False)
+
+    def markdown(self) -> str:
+        from sherlock.report.markdown_calibration import markdown
+
+        return markdown(self.calibration)
+
+    def print(self, out: "Console") -> None:
+        from sherlock.report.terminal_calibration import print_calibration, print_headline
+
+        print_calibration(self.calibration, out)
+        out.print()
+        print_headline(self.calibration, out)
+
+    def print_node(self, node: str, out: "Console") -> None:
+        from sherlock.report.terminal_calibration import print_node
+
+        print_node(self.calibration, node, out)
+
+
+def _view(file: Path) -> _View:
+    """The file, read as what it says it is."""
+    from sherlock.analysis import artefact, calibration
+
+    kind = artefact.read_artefact(file).get("kind")
+    if kind == "calibration":
+        return _CalibrationView(calibration.Calibration.load(file))
+    if kind == "analysis":
+        return _AnalysisView(artefact.Analysis.load(file))
+    raise ArtefactError(
+        f"{str(file)!r} holds {kind!r}, which is no result of Sherlock: give what `sherlock analyze`, `calibrate` or "
+        "`plan` wrote"
+    )

@@ -1,17 +1,21 @@
 """`[tool.sherlock]` in the nearest `pyproject.toml`: what stands there, checked."""
 
 import difflib
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sherlock.cli.options import SETTABLE, Asked, plain_type
+from sherlock.cli.options import KINDS, Asked, plain_type, settable
 from sherlock.errors import CasesError
 
-_PATHS = ("cases", "store", "recordings", "output", "markdown")
+_PATHS = ("cases", "store", "recordings", "output", "markdown", "analysis", "calibration")
 _REFERENCES = ("graph", "scorer", "faults")
+_FILE_REFERENCE = re.compile(r"[\w./-]+\.py:\w+")
+
+AskedT = TypeVar("AskedT", bound=Asked)
 
 
 class SettingsError(CasesError):
@@ -20,18 +24,27 @@ class SettingsError(CasesError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Values by the names of `Asked`; relative paths are relative to the working directory again."""
+    """Values by the names of the options; relative paths are relative to the working directory again.
+
+    `values` hold for every command that has them, `tables` for the one command that they are named after.
+    """
 
     values: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: Path | None = None
 
+    def of(self, kind: type[Asked]) -> dict[str, Any]:
+        """What the settings say to one command."""
+        shared = {name: value for name, value in self.values.items() if name in _shared(kind)}
+        return {**shared, **self.tables.get(kind.command, {})}
 
-def asked(given: Mapping[str, Any], start: Path | None = None) -> Asked:
+
+def asked(kind: type[AskedT], given: Mapping[str, Any], start: Path | None = None) -> AskedT:
     """What was asked for: what was given, then the settings found from the folder `start` up, then the defaults."""
-    values = {**read_settings(start or Path.cwd()).values, **given}
+    values = {**read_settings(start or Path.cwd()).of(kind), **given}
     if values.get("model") is not None and "concurrency" not in values:
         values["concurrency"] = 1  # its answers depend on what it was asked before, and it has one thread
-    return Asked(**values, given=frozenset(values))
+    return kind(**values, given=frozenset(values))
 
 
 def read_settings(start: Path) -> Settings:
@@ -51,24 +64,47 @@ def read_settings(start: Path) -> Settings:
     table = tool.get("sherlock", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise SettingsError(f"{_shown(file)}: tool.sherlock is no table: write [tool.sherlock] and settings below it")
+    commands = {kind.command: kind for kind in KINDS}
+    own = {name: part for name, part in table.items() if name in commands and isinstance(part, dict)}
+    shared = {key: value for key, value in table.items() if key not in own}
+    return Settings(
+        values=_read(shared, "[tool.sherlock]", _homes(KINDS), file),
+        tables={name: _read(part, f"[tool.sherlock.{name}]", _own(commands[name]), file) for name, part in own.items()},
+        file=file,
+    )
+
+
+def _read(table: Mapping[str, Any], where: str, homes: Mapping[str, type[Asked]], file: Path) -> dict[str, Any]:
+    """The values of a table. `homes`: the keys that it may have, each with a command that has the option."""
     values = {}
     for key, value in table.items():
-        name = _known(key, file)
-        values[name] = _located(name, _checked(name, key, value, file), file.parent)
-    return Settings(values, file)
+        name = key.replace("-", "_")
+        if name not in homes:
+            near = difflib.get_close_matches(name, homes, n=1, cutoff=0.0)
+            raise SettingsError(f"{_shown(file)}: {where} has an unknown key {key!r}: did you mean {near[0]!r}?")
+        checked = _checked(homes[name], name, value, f"{_shown(file)}: {where} has {key} = {value!r}")
+        values[name] = _located(name, checked, file.parent)
+    return values
 
 
-def _known(key: str, file: Path) -> str:
-    name = key.replace("-", "_")
-    if name in SETTABLE:
-        return name
-    near = difflib.get_close_matches(name, SETTABLE, n=1, cutoff=0.0)
-    raise SettingsError(f"{_shown(file)}: [tool.sherlock] has an unknown key {key!r}: did you mean {near[0]!r}?")
+def _homes(kinds: Iterable[type[Asked]]) -> dict[str, type[Asked]]:
+    found: dict[str, type[Asked]] = {}
+    for kind in kinds:
+        found = {**dict.fromkeys(_shared(kind), kind), **found}
+    return found
 
 
-def _checked(name: str, key: str, value: Any, file: Path) -> Any:
+def _own(kind: type[Asked]) -> dict[str, type[Asked]]:
+    return dict.fromkeys(settable(kind), kind)
+
+
+def _shared(kind: type[Asked]) -> list[str]:
+    return [name for name in settable(kind) if name not in kind.apart]
+
+
+def _checked(command: type[Asked], name: str, value: Any, said: str) -> Any:
     """The value with the type that the option has."""
-    kind = plain_type(name)
+    kind = plain_type(command, name)
     if name == "config" and isinstance(value, dict):
         return value
     forms = _FORMS.get(kind, _FORMS[dict])
@@ -76,7 +112,7 @@ def _checked(name: str, key: str, value: Any, file: Path) -> Any:
     for fits, _, make in forms:
         if fits(value):
             return make(value)
-    raise SettingsError(f"{_shown(file)}: [tool.sherlock] has {key} = {value!r}: give {wanted}")
+    raise SettingsError(f"{said}: give {wanted}")
 
 
 def _is_number(value: Any) -> bool:
@@ -109,11 +145,18 @@ def _located(name: str, value: Any, folder: Path) -> Any:
         return value
     if name in _PATHS:
         return value if value.is_absolute() else folder / value
-    if name in _REFERENCES and isinstance(value, str):
-        place, colon, attribute = value.rpartition(":")
-        is_file = place.endswith(".py") and not Path(place).is_absolute()
-        return f"{folder / place}{colon}{attribute}" if is_file else value
-    return value
+    return _with_files_located(value, folder) if name in (*_REFERENCES, "verifiers") else value
+
+
+def _with_files_located(value: Any, folder: Path) -> Any:
+    """References such as `file.py:attr`, also those in the settings of verifiers."""
+    if isinstance(value, dict):
+        return {key: _with_files_located(part, folder) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_files_located(part, folder) for part in value]
+    if not isinstance(value, str) or not _FILE_REFERENCE.fullmatch(value) or Path(value).is_absolute():
+        return value
+    return f"{folder / value}"
 
 
 def _shown(file: Path) -> str:

@@ -1,29 +1,17 @@
 """The ranked table: its columns, in the order of their importance, and why a figure may be missing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sherlock.analysis.artefact import Analysis, NodeAnalysis
 from sherlock.estimate import Estimate
 from sherlock.report.figures import count, figure, share
 from sherlock.report.sentence import right_cases
+from sherlock.report.tables import Column, telling
 
 Kinds = ("prompt", "context", "output")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`cell` gives the text for a node, or None where there is no figure."""
-
-    title: str
-    cell: Callable[[NodeAnalysis], str | None]
-    meaning: str = ""
-    is_number: bool = True
-    is_drawing: bool = False
-    """Only of use beside the figure that it draws, and left out where there is no room."""
-
-
-def columns(analysis: Analysis) -> list[Column]:
+def columns(analysis: Analysis) -> list[Column[NodeAnalysis]]:
     """Those that say something here, the most important first. The node itself is not among them."""
     nodes = list(analysis.nodes.values())
     gain = _estimate(
@@ -55,7 +43,7 @@ def columns(analysis: Analysis) -> list[Column]:
     ]
     if not kinds_differ(analysis):
         found = [column for column in found if column.title != "faults"]
-    return [column for column in found if any(column.cell(node) is not None for node in nodes)]
+    return telling(found, nodes)
 
 
 def why_missing(analysis: Analysis) -> list[str]:
@@ -110,7 +98,7 @@ def _value(node: NodeAnalysis, title: str) -> Estimate | None:
     return value
 
 
-def _estimate(title: str, of: Callable[[NodeAnalysis], Estimate | None], meaning: str) -> Column:
+def _estimate(title: str, of: Callable[[NodeAnalysis], Estimate | None], meaning: str) -> Column[NodeAnalysis]:
     def cell(node: NodeAnalysis) -> str | None:
         estimate = of(node)
         return None if estimate is None else figure(estimate)

@@ -1,5 +1,8 @@
 """What the reports say beside the table: how the workflow does today, what the analysis cost, what to know first."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from sherlock.analysis.artefact import Analysis, Example, Forecast, NodeAnalysis
 from sherlock.report.figures import count, dollars, duration, figure, number, percent, share
 from sherlock.report.sentence import right_cases
@@ -27,9 +30,9 @@ def _left_over(analysis: Analysis) -> str:
     return f" {count(left, f'more case was {what}', f'more cases were {what}')}."
 
 
-def interval_note(analysis: Analysis) -> str:
-    """What the brackets are."""
-    confidence = percent(float(analysis.settings.get("confidence", 0.95)))
+def interval_note(settings: Mapping[str, Any]) -> str:
+    """What the brackets are, under the settings of a study."""
+    confidence = percent(float(settings.get("confidence", 0.95)))
     return f"Brackets hold the {confidence} interval; the unit is the case."
 
 
@@ -43,10 +46,17 @@ def cost(analysis: Analysis) -> list[tuple[str, str]]:
     return [
         ("trials", count(analysis.trials)),
         ("node executions", executions),
-        ("model calls", _calls(analysis.model_calls, spent)),
-        ("tokens", _tokens(analysis.usage, spent)),
-        ("cost", _cost(analysis.usage, spent)),
-        ("time", duration(analysis.timing.seconds)),
+        *spending(analysis.usage, spent, analysis.timing.seconds),
+    ]
+
+
+def spending(usage: Usage, spent: Usage, seconds: float) -> list[tuple[str, str]]:
+    """Model calls and what they cost. `spent` is of those that were made, `usage` of the replayed ones too."""
+    return [
+        ("model calls", _calls(usage.calls, spent)),
+        ("tokens", _tokens(usage, spent)),
+        ("cost", _cost(usage, spent)),
+        ("time", duration(seconds)),
     ]
 
 
@@ -90,14 +100,20 @@ def forecast_lines(forecast: Forecast) -> list[str]:
 def warnings(analysis: Analysis) -> list[str]:
     """What a reader must know before believing the figures."""
     failed = [case for case in analysis.cases if case.error]
-    found = [f"Partial: {analysis.partial}. The figures hold for what was done until then."] if analysis.partial else []
-    found += [f"{note[:1].upper()}{note[1:]}." if not note.endswith(".") else note for note in analysis.notes]
-    found += [f"Skipped: {skipped}." for skipped in analysis.skipped[:5]]
-    if len(analysis.skipped) > 5:
-        found.append(f"Skipped: {count(len(analysis.skipped) - 5, 'more case')}.")
+    found = reservations(analysis.partial, analysis.notes, analysis.skipped)
     found += [f"The clean run of case {case.id!r} raised: {case.error}" for case in failed[:3]]
     if len(failed) > 3:
         found.append(f"The clean runs of {count(len(failed) - 3, 'more case')} raised too.")
+    return found
+
+
+def reservations(partial: str | None, notes: Sequence[str], skipped: Sequence[str]) -> list[str]:
+    """Why a study is partial, what it noted, and which cases it could not use."""
+    found = [f"Partial: {partial}. The figures hold for what was done until then."] if partial else []
+    found += [f"{note[:1].upper()}{note[1:]}." if not note.endswith(".") else note for note in notes]
+    found += [f"Skipped: {each}." for each in skipped[:5]]
+    if len(skipped) > 5:
+        found.append(f"Skipped: {count(len(skipped) - 5, 'more case')}.")
     return found
 
 

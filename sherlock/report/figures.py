@@ -48,3 +48,10 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def amount(value: float) -> str:
+    """Two figures of whatever size: `120`, `3.4`, `0.012`, `0`."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"

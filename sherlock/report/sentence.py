@@ -9,7 +9,7 @@ from sherlock.report.figures import count, figure, number, percent, share
 from sherlock.report.texts import Name, visible
 
 Sentence = tuple[str, ...]
-"""Its parts; those that are a `Name` are names of nodes."""
+"""Its parts; those that are a `Name` are names of nodes or verifiers."""
 
 
 def headline(analysis: Analysis) -> Sentence:

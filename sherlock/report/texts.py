@@ -15,7 +15,7 @@ def visible(text: str) -> str:
 
 
 class Name(str):
-    """The name of a node in a sentence; each view sets it off in its own way."""
+    """The name of a node or a verifier in a sentence; each view sets it off in its own way."""
 
     __slots__ = ()
 

@@ -29,6 +29,11 @@ def add(state: State) -> State:
     return {"total": str(sum(int(n) for n in state["numbers"].split() if n.isdigit()))}
 
 
+def add_badly(state: State) -> State:
+    total = int(add(state)["total"])
+    return {"total": str(total + (total % 3 == 0))}
+
+
 def reply(state: State) -> State:
     return {"answer": f"It is {state.get('total')}"}
 
@@ -65,9 +70,9 @@ def call(state: State) -> State:
     return {"answer": said.choices[0].message.content}
 
 
-def build(last):
+def build(last, second=add):
     builder = StateGraph(State)
-    for name, node in (("read", read), ("add", add), ("reply", last)):
+    for name, node in (("read", read), ("add", second), ("reply", last)):
         builder.add_node(name, node)
     builder.add_edge(START, "read")
     builder.add_edge("read", "add")
@@ -77,6 +82,7 @@ def build(last):
 
 
 graph = build(reply).compile()
+sloppy = build(reply, add_badly).compile()
 chatty_graph = build(chatty).compile()
 slow_graph = build(slow).compile()
 local_graph = build(local).compile()
@@ -126,11 +132,47 @@ none = [Fault("never", "output", 1.0, lambda text, rng: None)]
 """
 
 
+CHECKS = """
+import time
+
+
+def total(text, subject):
+    right = str(sum(int(n) for n in subject.inputs["numbers"].split() if n.isdigit()))
+    return (text == right, None if text == right else right)
+
+
+def never(text):
+    return False
+
+
+def worse(text):
+    return (False, "0")
+
+
+def broken(text):
+    raise KeyError("stock")
+
+
+def hangs(text):
+    time.sleep(1)
+    return True
+
+
+def rubbish(text):
+    return "maybe"
+
+
+def number(text):
+    return (False, 7)
+"""
+
+
 def write_desk(folder, cases=10):
-    """`agent.py`, `entry.py`, `own_faults.py` and `cases.jsonl` in `folder`."""
+    """`agent.py`, `entry.py`, `own_faults.py`, `checks.py` and `cases.jsonl` in `folder`."""
     (folder / "agent.py").write_text(GRAPH)
     (folder / "entry.py").write_text(ENTRYPOINT)
     (folder / "own_faults.py").write_text(textwrap.dedent(FAULTS))
+    (folder / "checks.py").write_text(textwrap.dedent(CHECKS))
     write_cases(folder / "cases.jsonl", cases)
 
 

@@ -172,8 +172,8 @@ def test_reports_of_what_is_none(refused, folder):
     refused("report", "nowhere.json", says=["nowhere.json", "cannot read"])
     (folder / "cut.json").write_text('{"kind": "analysis", ')
     refused("report", "cut.json", says=["cut.json", "not JSON"])
-    (folder / "plan.json").write_text('{"kind": "plan"}')
-    refused("report", "plan.json", says=["plan.json", "'plan'", "sherlock analyze"])
+    (folder / "recipe.json").write_text('{"kind": "recipe"}')
+    refused("report", "recipe.json", says=["recipe.json", "'recipe'", "sherlock analyze"])
     (folder / "new.json").write_text('{"kind": "analysis", "schema_version": 99}')
     refused("report", "new.json", says=["new.json", "99"])
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from sherlock.report.markdown import code, escaped, markdown
+from sherlock.report.markdown import markdown
+from sherlock.report.markdown_text import code, escaped
 from sherlock.report.texts import visible
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
