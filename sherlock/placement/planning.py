@@ -166,7 +166,8 @@ class Planner:
         return found[0]
 
     def _ranked(self, workload: Workload, rows: Sequence[Row], slo: SLO) -> Ranking:
-        return best_plans(workload, rows, slo, objective=self.objective, careful=self.careful)
+        keeps = LatencyModel(workload=workload, seed=self.seed).keeps
+        return best_plans(workload, rows, slo, objective=self.objective, careful=self.careful, accept=keeps)
 
     def _model(self, workload: Workload, rows: Sequence[Row]) -> StructuralModel:
         nodes = self.analysis.nodes if self.analysis is not None else {}
