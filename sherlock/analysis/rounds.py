@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from langgraph.constants import START
+
 from sherlock.analysis.budget import Budget
 from sherlock.analysis.determinism import ENOUGH, Determinism
 from sherlock.analysis.directive import Directive, find_directive
@@ -225,6 +227,7 @@ class Rounds:
         """The replay without a fault. Where all that it would run is deterministic, it is the clean run again."""
         run, at = bench.run, execution.address
         after = {node_of(address) for address in run.visited if address >= at}
+        after |= {place for place in run.live if place.rpartition("/")[2] == START}  # routers that may run again
         if self.determinism.shows(after | {execution.node}):
             return run
         line = await self._line(bench, at, "sham", lambda: self.replayer.replay(run, at, SHAM, shared=bench.shared))

@@ -101,14 +101,14 @@ def _interposed(graph: Pregel[Any, Any, Any, Any], prefix: str) -> Pregel[Any, A
 
 
 def _wrap(node: PregelNode, name: str, full: str) -> PregelNode:
-    if node.bound is DEFAULT_BOUND:
-        return node
+    writers = [w if isinstance(w, ChannelWrite) else _Router(w, name, full) for w in node.writers]
+    if node.bound is DEFAULT_BOUND:  # the start, whose routers may call models too
+        return node.copy({"writers": writers})
     inner = node.bound
     subgraphs = node.subgraphs
     if isinstance(inner, Pregel):
         inner = _interposed(inner, full)
         subgraphs = [inner if sub is node.bound else sub for sub in subgraphs]
-    writers = [w if isinstance(w, ChannelWrite) else _Router(w, name, full) for w in node.writers]
     bound = _Interposed(inner, name, full, is_container=inner is not node.bound)
     return node.copy({"bound": bound, "writers": writers, "subgraphs": subgraphs})
 

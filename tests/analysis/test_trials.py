@@ -389,6 +389,27 @@ def test_a_missing_recording_ends_the_analysis(tmp_path):
         assert not server.requests
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_router_at_the_start_is_metered_and_limited(inside):
+    with ScriptedServer(lambda request: "second") as server:
+        model = ChatOpenAI(model="m", base_url=server.base_url, api_key="none", max_retries=0)
+
+        async def route(state):
+            return (await model.ainvoke(state["q"])).text
+
+        graph = StateGraph(State)
+        graph.add_node("second", lambda state: {"out": state["q"]})
+        graph.add_conditional_edges(START, route, ["second"])
+        if inside:
+            inner, graph = graph.compile(), StateGraph(State)
+            graph.add_node("inner", inner)
+            graph.add_edge(START, "inner")
+        analysis = sherlock.analyze(graph, questions(8), scorer=repeated, faults=[WRONG], limits=Limits(calls=20))
+        assert analysis.timing.spent.calls == len(server.requests)
+        assert len(server.requests) == (20 if inside else 8)
+    assert analysis.partial == ("limit reached: 20 model calls" if inside else None)
+
+
 def test_a_router_that_asks_a_model_is_live_too():
     with ScriptedServer(lambda request: "end") as server:
         model = ChatOpenAI(model="m", base_url=server.base_url, api_key="none", max_retries=0)
