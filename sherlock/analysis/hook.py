@@ -124,6 +124,12 @@ class LineHook:
             del self._shared[at]
         return update
 
+    @property
+    def repeats_answers(self) -> bool:
+        """Whether something that was interrupted answers for itself."""
+        replaced = self.change is not None and self.change.injection.update is not OWN and self.change.done.answers
+        return bool(replaced) or any(done.answers for done in self.kept.values())
+
     def _enter(self, visit: Visit) -> None:
         if self.recursion_limit is None:
             self.recursion_limit = visit.config.get("recursion_limit")

@@ -130,6 +130,8 @@ class Replayer:
             saver.start_from(own_checkpoint(start.checkpoint, private), start.metadata)
             hook.turn, hook.used, hook.began = start.turn, set(range(start.answers)), start.began
             hook.last = start.metadata["step"]
+            if hook.repeats_answers:  # with each answer LangGraph counts its recursion limit anew
+                hook.began = hook.last + 1
             if hook.store is not None:
                 hook.store.replay(run.writes[: start.writes])
         try:

@@ -56,7 +56,10 @@ class Visible(TypedDict, total=False):
 
 @dataclass
 class Watch:
-    """What stands beside the plain node functions of one run. `replace`: visit -> update; visits as in `visits`."""
+    """What stands beside the plain node functions of one run.
+
+    `replace`: visit -> update, visits as in `visits`. `flaky`: nodes that never give the same twice.
+    """
 
     replace: dict[tuple, Any] = field(default_factory=dict)
     log: list[tuple] = field(default_factory=list)
@@ -64,6 +67,7 @@ class Watch:
     jitter: random.Random | None = None
     flaky: frozenset[str] = frozenset()
     calls: itertools.count = field(default_factory=itertools.count)
+    varied: set[str] = field(default_factory=set)
 
     def start_again(self):
         self.log.clear()
@@ -113,9 +117,10 @@ def function(leaf, full, watch, after=lambda update, state: update):
             extra = interrupt(full)
         if leaf.kind == "asks_twice":
             extra = interrupt(full) + 3 * interrupt(full)
-        if full in watch.flaky:
-            extra += next(watch.calls)
         update = after(leaf.update(state, extra), state)
+        if full in watch.flaky and isinstance(update, dict):
+            update = {**update, "sent": [1000 + next(watch.calls)]}
+            watch.varied.add(full)
         watch.done[visit[:2]] += 1
         return watch.replace.get(visit, update)
 

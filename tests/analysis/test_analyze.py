@@ -128,6 +128,19 @@ def test_cut_off_and_resumed_as_if_never_cut(tmp_path_factory, drawn, seed):
     same_when_cut_off(drawn, seed, tmp_path_factory.mktemp("store"))
 
 
+@settings(max_examples=4)
+@given(plans(most=3, depth=0, kinds=("plain", "total", "list")), st.integers(0, 9))
+def test_nodes_that_vary_are_never_shown(plan, seed):
+    names = [leaf.name for stage in plan.stages for leaf in stage.leaves]
+    flaky = frozenset(random.Random(seed).sample(names, max(1, len(names) // 2)))
+    watch = Watch()
+    try:
+        analysis = analysed(plan, cases_of(8), flaky=flaky, watch=watch)
+    except CasesError:
+        return
+    assert not any(analysis.nodes[name].deterministic for name in flaky & watch.varied & analysis.nodes.keys())
+
+
 @pytest.mark.soak
 @many
 @given(measurable, st.integers())
@@ -226,7 +239,7 @@ def test_a_node_that_takes_turns_is_not_deterministic(length):
         turns["n"] += 1
         return {"a": f"{state['q']}{' ' * (turns['n'] % length)}"}
 
-    same = lambda output, case: output["out"].strip() == case.expected["out"]  # noqa: E731
+    same = lambda output, case: output["out"].strip() == case.expected["out"]
     analysis = sherlock.analyze(pipeline(a=in_turn), orders(8), scorer=same, faults=WRONG, concurrency=1)
     assert not analysis.nodes["a"].deterministic
 

@@ -559,3 +559,22 @@ def test_sends_are_replayed_one_by_one():
             assert log == ["all"]
 
     asyncio.run(go())
+
+
+def test_an_answer_starts_the_recursion_limit_anew():
+    def ask(state):
+        return {"log": [interrupt("q")]}
+
+    async def go():
+        graph = chain(
+            Log, *((f"n{n}", says(n)) for n in range(3)), ("ask", ask), *((f"m{n}", says(n)) for n in range(4))
+        )
+        replays = replayer(graph)
+        run = await replays.clean(Case({"x": 1}, resume=["a"], config={"recursion_limit": 6}))
+        assert run.error is None
+        at = next(a for a, e in run.executions.items() if e.node == "ask")
+        assert (await replays.replay(run, at)).output == run.output
+        line = await replays.replay(run, at, Injection(update={"log": ["b"]}))
+        assert line.output["log"] == [0, 1, 2, "b", 0, 1, 2, 3]
+
+    asyncio.run(go())
