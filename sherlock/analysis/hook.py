@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,9 +124,15 @@ class LineHook:
             del self._shared[at]
         return update
 
-    @property
-    def repeats_answers(self) -> bool:
-        """Whether something that was interrupted answers for itself."""
+    def resume(self, start: Start, step: int, writes: Sequence[PutOp]) -> None:
+        """Take up a line after its superstep `step`."""
+        self.turn, self.used, self.last = start.turn, set(range(start.answers)), step
+        # With each answer LangGraph counts its recursion limit anew; so too with those that are only repeated.
+        self.began = self.last + 1 if self._repeats_answers() else start.began
+        if self.store is not None:
+            self.store.replay(writes[: start.writes])
+
+    def _repeats_answers(self) -> bool:
         replaced = self.change is not None and self.change.injection.update is not OWN and self.change.done.answers
         return bool(replaced) or any(done.answers for done in self.kept.values())
 

@@ -128,12 +128,7 @@ class Replayer:
             hook.store = twin.store = JournalStore(twin.store)
         if run is not None and start.checkpoint is not None and start.metadata is not None:
             saver.start_from(own_checkpoint(start.checkpoint, private), start.metadata)
-            hook.turn, hook.used, hook.began = start.turn, set(range(start.answers)), start.began
-            hook.last = start.metadata["step"]
-            if hook.repeats_answers:  # with each answer LangGraph counts its recursion limit anew
-                hook.began = hook.last + 1
-            if hook.store is not None:
-                hook.store.replay(run.writes[: start.writes])
+            hook.resume(start, start.metadata["step"], run.writes)
         try:
             with hooked(hook):
                 line.output = await self._turns(twin, hook, resumes=start.checkpoint is not None)
