@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from sherlock.conformance import LoopbackModel
+from sherlock.errors import VerifierError
 from sherlock.registry import make_verifier
 from sherlock.verifier import Subject, Verdict, VerifierFailure, run_verifier
 from sherlock_verifiers.checks import equation, equation_of, equations, problems
@@ -277,6 +278,24 @@ def test_a_prompt_with_an_unknown_placeholder_fails_and_names_the_known():
     found, requests = judged({"use": "resolve", "prompt": prompt}, "11", inputs={"lamp": 1})
     assert (found.kind, requests) == ("raised", [])
     assert "{{inputs.lamp}}" in found.message
+
+
+def test_what_the_model_said_is_cast_as_the_node_does():
+    output = {"order": {"items": ["lamp", "rug"]}}
+    spec = {
+        "use": "resolve",
+        "extract": r"(\[.*\])",
+        "cast": lambda text: json.dumps({"items": sorted(json.loads(text))}),
+    }
+    same, _ = judged(spec, "", output=output, answers=['They are ["rug", "lamp"].'])
+    assert same.accepted
+    other, _ = judged(spec, "", output=output, answers=['["rug", "jug"]'])
+    assert json.loads(other.corrected) == {"items": ["jug", "rug"]}
+    assert judged(spec, "", output=output, answers=["They are [none]."])[0].kind == "raised"
+    no_text, _ = judged({"use": "resolve", "cast": len}, "11", answers=["11"])
+    assert (no_text.kind, "cast returned 2" in no_text.message) == ("raised", True)
+    with pytest.raises(VerifierError, match="name a function"):
+        make_verifier({"use": "resolve", "cast": "os:sep"})
 
 
 def test_answers_that_cannot_be_read_are_failures():

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sherlock.equivalence import matches_reference, rouge_l, same_meaning
 from sherlock.errors import VerifierError
 from sherlock.verifier import Subject, UnreadableAnswer, Verdict, message_text
+from sherlock_verifiers.check import loaded_function
 from sherlock_verifiers.prompt_files import PromptTemplate, prompt_template, template_of
 
 
@@ -20,8 +21,9 @@ class Resolve:
     of them; `{{input}}` is the node's last user message, `{{task}}` its system text, `{{inputs.KEY}}` a value that the
     node read from the state. Without either the node's own messages are sent, with a request to take care ahead of
     them (`prefix="node"`: without it). `model`: who solves it; None: the node's own model. `stop` and `max_tokens`: by
-    default the node's own. `extract`: a regular expression whose first group is the answer. `threshold`: the ROUGE-L
-    from which two texts say the same. Answers are stripped of outer white space.
+    default the node's own. `extract`: a regular expression whose first group is the answer. `cast`: a function, or
+    `module:function`, from what the model said to the text that the node makes of it. `threshold`: the ROUGE-L from
+    which two texts say the same. Answers are stripped of outer white space.
 
     Calls: one.
     """
@@ -34,6 +36,7 @@ class Resolve:
     max_tokens: int | None = None
     temperature: float = 0.0
     extract: str | None = None
+    cast: str | Callable[[str], Any] | None = None
     threshold: float = 0.7
 
     name: ClassVar[str] = "resolve"
@@ -50,6 +53,7 @@ class Resolve:
         if self.extract is not None and not _has_group(self.extract):
             raise VerifierError(f"extract is {self.extract!r}: give a regular expression with a group")
         self._template()
+        self._casting()
 
     async def verify(self, subject: Subject) -> Verdict:
         """Accept when the new answer says the same; its likeness to the old one, from 0 to 1, is the score."""
@@ -85,7 +89,16 @@ class Resolve:
         answer = (found[1] if found else text).strip()
         if not answer:
             raise UnreadableAnswer("the new answer is empty")
-        return answer
+        casting = self._casting()
+        if casting is None:
+            return answer
+        made = casting(answer)
+        if not isinstance(made, str):
+            raise VerifierError(f"cast returned {made!r:.60}: let it return a text")
+        return made
+
+    def _casting(self) -> Callable[..., Any] | None:
+        return None if self.cast is None else loaded_function(self.cast)
 
 
 def agrees(text: str, answer: str, category: str, threshold: float = 0.7) -> bool:
