@@ -33,13 +33,13 @@ class Desk(TypedDict, total=False):
 
 async def intake(state: Desk) -> Desk:
     """Who orders which two things (in alphabetical order), and where they go."""
-    body, _, _ = _text(state.get("email")).partition("\nP.S.")
-    return {"order": _order(await ask(INTAKE, body.strip(), max_tokens=48))}
+    body, _, _ = text_in(state.get("email")).partition("\nP.S.")
+    return {"order": order_in(await ask(INTAKE, body.strip(), max_tokens=48))}
 
 
 async def read_tone(state: Desk) -> Desk:
     """Whether the postscript is "good" or "bad" for the shop."""
-    _, _, remark = _text(state.get("email")).partition("\nP.S.")
+    _, _, remark = text_in(state.get("email")).partition("\nP.S.")
     return {"tone": await ask(TONE, remark.strip(), max_tokens=4)}
 
 
@@ -51,34 +51,34 @@ def stock(state: Desk) -> Desk:
 async def shipping(state: Desk) -> Desk:
     """The colour of the van that goes to the customer's city."""
     city = _field(state.get("order"), "city")
-    lines = [line for line in _text(state.get("dispatch")).splitlines() if city and city in line]
+    lines = [line for line in text_in(state.get("dispatch")).splitlines() if city and city in line]
     return {"van": await ask(SHIPPING, " ".join(lines), max_tokens=4)}
 
 
 async def subtotal(state: Desk) -> Desk:
     """The price of the goods, as an equation."""
-    items, prices = _items(state.get("order")), _prices(state.get("prices"))
+    items, prices = _items(state.get("order")), prices_in(state.get("prices"))
     return {"goods": await ask(SUBTOTAL, priced(items[0], prices[0], items[1], prices[1]), max_tokens=12)}
 
 
 async def work_total(state: Desk) -> Desk:
     """The price with delivery, as an equation."""
-    goods, fee = _amount(state.get("goods")), fee_of(_text(state.get("van")))
+    goods, fee = amount_in(state.get("goods")), fee_of(text_in(state.get("van")))
     return {"total": await ask(TOTAL, charged(goods, fee), max_tokens=12)}
 
 
 async def compose(state: Desk) -> Desk:
     """The reply to the customer."""
-    name, van = _field(state.get("order"), "name"), _text(state.get("van"))
-    return {"draft": await ask(COMPOSE, facts(name, van, _amount(state.get("total"))), max_tokens=40)}
+    name, van = _field(state.get("order"), "name"), text_in(state.get("van"))
+    return {"draft": await ask(COMPOSE, facts(name, van, amount_in(state.get("total"))), max_tokens=40)}
 
 
 def check(state: Desk) -> Desk:
     """Replace a draft that misses a fact, and pass large orders of angry customers to the manager."""
-    name, van = _field(state.get("order"), "name"), _text(state.get("van"))
-    total, draft = _amount(state.get("total")), _text(state.get("draft"))
+    name, van = _field(state.get("order"), "name"), text_in(state.get("van"))
+    total, draft = amount_in(state.get("total")), text_in(state.get("draft"))
     complete = f"Dear {name}," in draft and f" {van} van" in draft and re.search(rf"\${total}(?!\d)", draft)
-    to_manager = _text(state.get("tone")) == "bad" and total >= LARGE_TOTAL
+    to_manager = text_in(state.get("tone")) == "bad" and total >= LARGE_TOTAL
     return {
         "reply": draft if complete else reply(name, van, total),
         "route": "manager" if to_manager else "desk",
@@ -99,7 +99,7 @@ async def ask(prompt: Prompt, question: str, *, max_tokens: int) -> str:
     return (completion.choices[0].message.content or "").strip()
 
 
-def _order(answer: str) -> dict[str, Any]:
+def order_in(answer: str) -> dict[str, Any]:
     try:
         found = json.loads(answer)
     except json.JSONDecodeError:
@@ -108,28 +108,28 @@ def _order(answer: str) -> dict[str, Any]:
 
 
 def _field(order: Any, name: str) -> str:
-    return _text(order.get(name)) if isinstance(order, dict) else ""
+    return text_in(order.get(name)) if isinstance(order, dict) else ""
 
 
 def _items(order: Any) -> list[str]:
     """The two things ordered; "" for one that is missing."""
     items = order.get("items") if isinstance(order, dict) else None
-    found = [_text(item) for item in items] if isinstance(items, list) else []
+    found = [text_in(item) for item in items] if isinstance(items, list) else []
     return [*found, "", ""][:2]
 
 
-def _prices(prices: Any) -> list[int]:
-    found = [_amount(price) for price in prices] if isinstance(prices, list) else []
+def prices_in(prices: Any) -> list[int]:
+    found = [amount_in(price) for price in prices] if isinstance(prices, list) else []
     return [*found, 0, 0][:2]
 
 
-def _amount(value: Any) -> int:
+def amount_in(value: Any) -> int:
     """The last whole number in a text or number; 0 when there is none."""
     numbers = re.findall(r"\d+", str(value))
     return int(numbers[-1]) if numbers else 0
 
 
-def _text(value: Any) -> str:
+def text_in(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
