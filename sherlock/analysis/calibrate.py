@@ -6,25 +6,30 @@ confidence, at no higher price, is tried on no more cases. arXiv:2511.00330, sec
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import permutations
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, count, permutations
 from pathlib import Path
 from typing import Any
 
 from sherlock.analysis import calibration_rows as rows
 from sherlock.analysis.artefact import Analysis, Forecast
 from sherlock.analysis.calibration import Calibration
+from sherlock.analysis.determinism import ENOUGH
 from sherlock.analysis.faults import PAPER, Fault
 from sherlock.analysis.rounds import Bench, together
 from sherlock.analysis.study import Progress, Study, Visits
 from sherlock.analysis.trials import visits_of
 from sherlock.analysis.verdicts import Entrant, Judge, Outcome
 from sherlock.analysis.vulnerability import LOOKS, MIN_CASES
-from sherlock.cases import Case
+from sherlock.cases import Case, digest
 from sherlock.errors import GraphError, PlanMismatch, VerifierError
 from sherlock.estimate import signed_lower_bound
 from sherlock.graph import WorkflowGraph, difference
 from sherlock.interpose.recording import Recordings
+from sherlock.node_code import object_fingerprint
 from sherlock.registry import make_verifier, settings_of
+from sherlock.registry import verifiers as installed_verifiers
 from sherlock.usage import Limits
 from sherlock.verifier import Verifier
 
@@ -59,8 +64,8 @@ async def acalibrate(
     """Try verifiers at nodes, and measure what they do to the final score and what they cost.
 
     `verifiers`: names, `{"use": name, **settings}`, or instances, tried at every node; or a mapping from nodes to such
-    lists. `analysis`: gives the order of the nodes, and must be of this graph. The rest is as for `aanalyze`; verifiers
-    are tried at the first visit of a node.
+    lists. Instances that were not made from a name are tried, but no plan can hold them. `analysis`: gives the order of
+    the nodes, and must be of this graph. The rest is as for `aanalyze`; verifiers are tried at a node's first visit.
 
     Raises:
         VerifierError: a verifier cannot be made (`VerifierNotFound`: there is none of that name).
@@ -110,12 +115,11 @@ class Calibrator(Study[Calibration]):
         super().__init__(graph, cases, **settings)
         self._analysis = analysis
         self._timeout_s = verifier_timeout_s
-        by_node = verifiers if isinstance(verifiers, Mapping) else {"": verifiers}
-        self._asked = {node: [entrant(spec) for spec in specs] for node, specs in by_node.items()}
-        if not any(self._asked.values()):
-            raise VerifierError("no verifiers were given to try; `sherlock verifiers` lists those that are installed")
+        self._asked = _asked(verifiers)
         self.outcomes: list[Outcome] = []
         self.dropped: dict[tuple[str, str], str] = {}
+        self.absent: dict[tuple[str, str], list[int]] = {}
+        """By node and label, the cases whose run did not come to the node."""
 
     @property
     def found_something(self) -> bool:
@@ -123,19 +127,22 @@ class Calibrator(Study[Calibration]):
 
     def entrants(self, node: str) -> list[Entrant]:
         """The verifiers that are to be tried at a node."""
-        return self._asked.get(node, self._asked.get("", []))
+        return self._asked.get(node, self._asked.get(None, []))
 
     def forecasts(self, cases: int) -> Forecast:
         self._order_nodes()
-        per_node = {node: len(self.entrants(node)) for node in self.targets}
-        trials = cases * sum(2 * count for count in per_node.values())
-        suffix = sum(per_node[node] * (len(self.workflow.downstream(node)) + 1) for node in self.targets)
+        faults = self.settings.faults_per_kind if any(f.kind == "output" for f in self.settings.faults) else 0
+        verdicts = {node: len(self.entrants(node)) * (1 + faults) for node in self.targets}
+        suffix = {node: len(self.workflow.downstream(node)) + 1 for node in self.targets}
+        replays = sum(suffix[node] * (1 + faults + verdicts[node]) for node in self.targets)
+        runs = cases + min(cases, ENOUGH)
         return Forecast(
             cases=cases,
             nodes=len(self.targets),
-            trials=trials,
-            node_executions=cases * (len(self.workflow.order) + 3 * suffix),
-            basis="if every verdict changes the output and no verifier is dropped early",
+            trials=cases * sum(faults + verdicts[node] for node in self.targets),
+            node_executions=runs * len(self.workflow.order) + cases * replays,
+            basis=f"{cases * sum(verdicts.values())} verifications, if every verdict changes the output, "
+            "each in its own way, and no verifier is dropped early",
         )
 
     def _order_nodes(self) -> None:
@@ -148,7 +155,7 @@ class Calibrator(Study[Calibration]):
             place = {name: index for index, name in enumerate(self._analysis.ranking)}
             self.targets.sort(key=lambda name: place.get(name, len(place)))
         for node in self._asked:
-            if node:
+            if node is not None:
                 self.workflow.known(node)
         self.targets = [node for node in self.targets if self.entrants(node)]
         if not self.targets:
@@ -169,32 +176,35 @@ class Calibrator(Study[Calibration]):
             await self.rounds.get_ready(usable)
             for node in self.targets:
                 running = [e for e in self.entrants(node) if (node, e.label) not in self.dropped]
-                await together(self._try(judge, bench, node, each) for bench in usable for each in running)
-                self._race(node, running)
+                await together(self._try(judge, bench, node, running) for bench in usable)
+                if waiting:
+                    self._race(node, running)
             self.tell("look", f"{len(self.records)} of {len(cases)} cases")
             if not waiting:
                 return
 
-    async def _try(self, judge: Judge, bench: Bench, node: str, each: Entrant) -> None:
-        """One verifier at one node in one case: on the output as it is, and with faults in it."""
-        for execution in visits_of(bench.run, node, every=False):
-            sham = await self.rounds.sham(bench, execution)
-            self.outcomes.append(await judge.natural(bench, execution, sham, each))
-            self.outcomes += await judge.injected(bench, execution, sham, each)
-            self.tell("trial", bench.record.id)
+    async def _try(self, judge: Judge, bench: Bench, node: str, running: Sequence[Entrant]) -> None:
+        """Verifiers at one node in one case: on the output as it is, and with faults in it."""
+        executions = visits_of(bench.run, node, every=False)
+        if not executions:
+            for each in running:
+                self.absent.setdefault((node, each.label), []).append(bench.record.index)
+            return
+        self.outcomes.extend(await judge.compare(bench, executions[0], running))
+        self.tell("trial", bench.record.id)
 
     def _race(self, node: str, running: Sequence[Entrant]) -> None:
-        """Drop verifiers that another beats with confidence at no higher price."""
+        """Drop verifiers that another beats with confidence, for no more dollars, tokens and calls."""
         pairs = len(self.entrants(node)) * (len(self.entrants(node)) - 1)
         tail = (1 - self.settings.confidence) / max(1, pairs * len(LOOKS))
-        gains = {each.label: rows.gains(self.outcomes, node, each.label) for each in running}
-        price = {each.label: rows.price(self.outcomes, node, each.label) for each in running}
+        ordered = sorted(self.outcomes, key=lambda o: o.case)
+        gains = {each.label: rows.gains(ordered, node, each.label) for each in running}
         for better, worse in permutations(gains, 2):
-            common = sorted(gains[better].keys() & gains[worse].keys())
-            if len(common) < MIN_CASES or price[better] > price[worse] or (node, better) in self.dropped:
+            common = gains[better].keys() & gains[worse].keys()
+            if len(common) < MIN_CASES or not rows.costs_no_more(ordered, node, better, worse):
                 continue
             # a difference of gains spans [-2, 2]
-            halves = [(gains[better][case] - gains[worse][case]) / 2 for case in common]
+            halves = [(gains[better][case] - gains[worse][case]) / 2 for case in sorted(common)]
             if signed_lower_bound(halves, tail) > 0:
                 self.dropped.setdefault((node, worse), f"beaten by {better} on {len(common)} cases, at no lower price")
 
@@ -203,15 +213,61 @@ class Calibrator(Study[Calibration]):
 
 
 def entrant(spec: "str | Mapping[str, Any] | Verifier") -> Entrant:
-    """Make a verifier ready to be tried."""
+    """Make a verifier ready to be tried. Raises `VerifierError` if it cannot be made."""
     verifier = make_verifier(spec)
     try:
-        saved = settings_of(verifier)
+        saved: dict[str, Any] | None = settings_of(verifier)
     except VerifierError:
-        return Entrant(verifier=verifier, label=verifier.name, name=verifier.name, settings=None)
-    name = str(saved.get("use", verifier.name))
-    settings = {key: value for key, value in saved.items() if key != "use"}
-    return Entrant(verifier=verifier, label=rows.label_of(name, settings), name=name, settings=settings)
+        saved = None
+    name = verifier.name if saved is None else str(saved["use"])
+    settings = None if saved is None else {key: value for key, value in saved.items() if key != "use"}
+    return Entrant(
+        verifier=verifier,
+        label=rows.label_of(name, settings or {}),
+        name=name,
+        settings=settings,
+        fingerprint=digest([saved, object_fingerprint(verifier), _package(saved)]),
+    )
+
+
+def _package(saved: Mapping[str, Any] | None) -> str:
+    """The package that a verifier comes from, with its version: another one may judge otherwise."""
+    if saved is None:
+        return ""
+    package = installed_verifiers()[str(saved["use"])].package
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return package
+
+
+def _asked(verifiers: Verifiers | Mapping[str, Verifiers]) -> dict[str | None, list[Entrant]]:
+    """The verifiers to try, by node; under None those for every node that is not named."""
+    by_node: Mapping[Any, Any] = {None: verifiers}
+    if isinstance(verifiers, Mapping) and "use" not in verifiers:
+        by_node = verifiers
+    found = {node: _told_apart([entrant(spec) for spec in _listed(specs)]) for node, specs in by_node.items()}
+    if not any(found.values()):
+        raise VerifierError("no verifiers were given to try; `sherlock verifiers` lists those that are installed")
+    return found
+
+
+def _listed(specs: Any) -> Sequence[Any]:
+    """A verifier that stands alone is a list of one."""
+    alone = isinstance(specs, str | Mapping) or not isinstance(specs, Iterable)
+    return [specs] if alone else list(specs)
+
+
+def _told_apart(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """Each verifier once, each with a label of its own: two instances of one class may well be called the same."""
+    found: dict[str, Entrant] = {}
+    for each in entrants:
+        if any(each.fingerprint == other.fingerprint and each.settings == other.settings for other in found.values()):
+            continue
+        labels = chain([each.label], (f"{each.label} #{number}" for number in count(2)))
+        label = next(label for label in labels if label not in found)
+        found[label] = replace(each, label=label)
+    return list(found.values())
 
 
 def _taken(waiting: list[tuple[int, Case]], n: int) -> tuple[list[tuple[int, Case]], list[tuple[int, Case]]]:

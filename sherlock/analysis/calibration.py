@@ -33,15 +33,34 @@ class VerdictExample(Model):
     failure: str | None = None
 
 
+class Tried(Model):
+    """One verifier at one node in one case.
+
+    `reached`: the node ran; else there was nothing to verify, and nothing changed. `before`: the final score without
+    the verdict; `gain`: what acting on it added. `changed`: the output was not left as it was. Of the `faults` that
+    were injected, `repaired` is how many verdicts brought score, `corrected` how many put the output right.
+    """
+
+    reached: bool = True
+    before: float
+    gain: float = 0.0
+    changed: bool = False
+    faults: int = 0
+    repaired: int = 0
+    corrected: int = 0
+
+
 class CalibrationRow(Model):
     """One verifier at one node.
 
     `gain`: change of the final score on the outputs that the node really makes, over all cases, the verdict acted on;
-    `repaired` and `broken` are the shares of cases whose score rose and fell. `shrunk_gain` is what a plan is chosen
-    by: the gain pulled towards what the injected faults say. `match_rate`: how often the output is left as it was.
-    `detection`, `correction`: shares of injected faults that were rejected, and put right. `false_alarm`: the share of
-    right outputs that were rejected. `usage` is the sum over the `gain.n` outputs that the node really made;
-    `failures` counts verifications that gave no verdict. `dropped` says why a row was not tried on every case.
+    a case that does not reach the node counts as no change. `repaired` and `broken` are the shares of cases whose score
+    rose and fell. `shrunk_gain` is what a plan is chosen by: the gain pulled towards what the injected faults say.
+    `match_rate`: how often an output is left as it was, or corrected to what says the same. `detection`, `correction`:
+    shares of injected faults that were rejected, and put right. `false_alarm`: the share of right outputs that were
+    rejected. `usage` is the sum over the outputs that the node really made; `failures` counts verifications that gave
+    no verdict, of which `failure` is the first. `dropped` says why a row was not tried on every case. `cases` holds the
+    figures of each case, by its id.
     """
 
     node: str
@@ -61,7 +80,7 @@ class CalibrationRow(Model):
     failures: int
     failure: str | None = None
     usage: TimelessUsage = NO_USAGE
-    gains: dict[str, float] = Field(default_factory=dict)
+    cases: dict[str, Tried] = Field(default_factory=dict)
     dropped: str | None = None
     examples: tuple[VerdictExample, ...] = ()
     latency_s: Latency | None = Field(default=None, exclude=True)
@@ -77,7 +96,10 @@ class CalibrationTiming(Model):
 
 
 class Calibration(Model):
-    """What each verifier buys at each node: the result of `sherlock.calibrate`."""
+    """What each verifier buys at each node: the result of `sherlock.calibrate`.
+
+    `scores` holds the score of each case without verifiers, by its id; `visits` how often each node runs in a run.
+    """
 
     kind: Literal["calibration"] = "calibration"
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -90,6 +112,7 @@ class Calibration(Model):
     rows: list[CalibrationRow] = Field(default_factory=list)
     categories: dict[str, str] = Field(default_factory=dict)
     node_usage: dict[str, TimelessUsage] = Field(default_factory=dict)
+    visits: dict[str, float] = Field(default_factory=dict)
     skipped: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     trials: int = 0

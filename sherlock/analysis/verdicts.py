@@ -5,19 +5,21 @@ the output. Source: arXiv:2511.00330, section 6; the rules are those of `docs/st
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sherlock.analysis.executions import Execution, Injection, Line
+from sherlock.analysis.executions import Execution, Injection, Line, private
 from sherlock.analysis.records import metered, shown
-from sherlock.analysis.rounds import Bench, Rounds
+from sherlock.analysis.rounds import Bench, Rounds, together
 from sherlock.analysis.trials import Background, Trial, own_directive
 from sherlock.cases import case_key
 from sherlock.cases import digest as key_digest
 from sherlock.equivalence import matches_reference, same_meaning
+from sherlock.errors import MissingRecording, ModelError
+from sherlock.interpose.calls import ModelCall
 from sherlock.interpose.nodes import show_address
-from sherlock.lens import read_text, write_text
+from sherlock.lens import read_text, read_value, write_text
 from sherlock.models.prices import Prices
 from sherlock.subject import Subject
 from sherlock.usage import NO_USAGE, Energy, Usage
@@ -28,12 +30,17 @@ Kind = Literal["natural", "injected"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
-    """A verifier that is tried. `label` names it with its settings; `settings` is None if it has no name to save."""
+    """A verifier that is tried.
+
+    `label` names it with its settings, and is its own among those at one node; `settings` is None if it has no name to
+    save. `fingerprint` stands for its code, its settings and the version of its package: verdicts are kept under it.
+    """
 
     verifier: Verifier
     label: str
     name: str
     settings: Mapping[str, Any] | None
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one verification did. `gain`: the final score with the verdict acted on, less that without.
+    """What one verification did. `gain`: the final score with the verdict acted on, less that without, `before_score`.
 
     `matched`: the output was left as it was, or corrected to what says the same. `was_right`: whether the judged text
     was right, None if nobody knows. `correct_now`: whether a correction is right.
@@ -63,6 +70,7 @@ class Outcome:
     rejected: bool
     matched: bool
     failure: str | None
+    before_score: float
     gain: float
     was_right: bool | None
     correct_now: bool | None
@@ -70,6 +78,17 @@ class Outcome:
     after: str
     usage: Usage
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """An output to be judged, and the line in which nobody judges it. `original`: its text without the fault."""
+
+    kind: Kind
+    made: Execution
+    original: str
+    unverified: Line
+    was_right: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,82 +100,86 @@ class Judge:
     prices: Prices
     timeout_s: float
 
-    async def natural(self, bench: Bench, execution: Execution, sham: Line, entrant: Entrant) -> Outcome:
-        """Verify the output that the node really made."""
-        base = sham.executions.get(execution.address, execution)
-        right = self._is_right(bench, execution.node, read_text(base.update))
-        if right is None and bench.record.right:
-            right = True  # the run came out right, so to reject this output is a false alarm
-        return await self._try(bench, base, sham, sham, entrant, "natural", base.update, right)
+    async def compare(self, bench: Bench, execution: Execution, entrants: Sequence[Entrant]) -> list[Outcome]:
+        """All verifications of one node in one case: of the output that it really made, and of outputs with a fault.
 
-    async def injected(self, bench: Bench, execution: Execution, sham: Line, entrant: Entrant) -> list[Outcome]:
-        """Verify outputs with a fault in them; nothing where the output was wrong by itself."""
+        What follows is re-run once for every output that came of it, however many verifiers made it.
+        """
+        sham = await self.rounds.sham(bench, execution)
+        exhibits = await self._exhibits(bench, execution, sham)
+        pairs = [(exhibit, entrant) for exhibit in exhibits for entrant in entrants]
+        judged = await together(self._heard(bench, exhibit, entrant) for exhibit, entrant in pairs)
+        updates = [corrected(exhibit.made, it) for (exhibit, _), it in zip(pairs, judged, strict=True)]
+        category = bench.record.categories.get(execution.node, "instruction")
+        trials = [
+            None if is_same(exhibit.made.update, update, category) else _correction(exhibit.made, update)
+            for (exhibit, _), update in zip(pairs, updates, strict=True)
+        ]
+        distinct = {trial.key: trial for trial in trials if trial is not None}
+        made = await together(self._after(bench, execution, trial, sham) for trial in distinct.values())
+        lines = dict(zip(distinct, made, strict=True))
+        return [
+            self._outcome(bench, exhibit, entrant, it, trial, exhibit.unverified if trial is None else lines[trial.key])
+            for (exhibit, entrant), it, trial in zip(pairs, judged, trials, strict=True)
+        ]
+
+    async def _exhibits(self, bench: Bench, execution: Execution, sham: Line) -> list[Exhibit]:
+        """The node's own output; and, if that was right, the same with faults in it."""
         base = sham.executions.get(execution.address, execution)
         known = self._is_right(bench, execution.node, read_text(base.update))
-        if not (bench.record.right if known is None else known):
-            return []
+        came_right = sham.error is None and sham.score >= self.rounds.pass_mark
+        right = True if known is None and came_right else known  # to reject what led to a right answer is an alarm
+        original = read_text(base.update)
+        exhibits = [Exhibit(kind="natural", made=base, original=original, unverified=sham, was_right=right)]
+        if not right:
+            return exhibits
         background = Background(others=self.rounds.others, directives=self.rounds.directives, reads=self.rounds.reads)
-        trials = await self.rounds.faults.trials(bench.run, execution, 0, base, background)
-        outcomes = []
-        for trial in trials:
-            if trial.kind == "output":
-                faulty = await self.rounds.trial(bench, base.address, trial, sham)
-                made = replace(base, update=trial.injection.update)
-                outcomes.append(
-                    await self._try(bench, made, sham, faulty, entrant, "injected", trial.injection.update, False)
-                )
-        return outcomes
+        drawn = await self.rounds.faults.trials(bench.run, execution, 0, base, background)
+        faults = [trial for trial in drawn if trial.kind == "output"]
+        lines = await together(self.rounds.trial(bench, base.address, trial, sham) for trial in faults)
+        for trial, line in zip(faults, lines, strict=True):
+            made = replace(base, update=trial.injection.update)
+            exhibits.append(Exhibit(kind="injected", made=made, original=original, unverified=line, was_right=False))
+        return exhibits
 
-    async def _try(
-        self,
-        bench: Bench,
-        made: Execution,
-        sham: Line,
-        unverified: Line,
-        entrant: Entrant,
-        kind: Kind,
-        update: Any,
-        was_right: bool | None,
+    async def _heard(self, bench: Bench, exhibit: Exhibit, entrant: Entrant) -> Judged:
+        return await self.rounds.attempt(lambda: self.answer(bench, exhibit.made, entrant))
+
+    async def _after(self, bench: Bench, execution: Execution, trial: Trial, sham: Line) -> Line:
+        """Re-run what follows, with the correction in place; what the sham had said already needs no run."""
+        base = sham.executions.get(execution.address, execution)
+        if trial.after == read_text(base.update):
+            return sham
+        return await self.rounds.trial(bench, execution.address, trial, sham)
+
+    def _outcome(
+        self, bench: Bench, exhibit: Exhibit, entrant: Entrant, judged: Judged, trial: Trial | None, line: Line
     ) -> Outcome:
-        text = read_text(update)
-        judged = await self.rounds.attempt(lambda: self.answer(bench, made, entrant, text))
-        category = bench.record.categories.get(made.node, "instruction")
-        new = update if judged.corrected is None else _corrected(update, judged.corrected, made.node)
-        after = read_text(new)
-        matched = after == text or same_meaning(text, after, category)
-        score = unverified.score
-        if not matched:
-            score = (await self._after_correction(bench, made, sham, new, after, entrant)).score
-        clean = read_text(sham.executions[made.address].update if made.address in sham.executions else made.update)
-        correct = None if judged.corrected is None else self._is_right(bench, made.node, after)
-        if correct is None and judged.corrected is not None and kind == "injected":
-            correct = matches_reference(after, clean, category)
+        made = exhibit.made
+        after = read_text(corrected(made, judged))
+        right_now = None
+        if judged.corrected is not None:
+            right_now = self._is_right(bench, made.node, after)
+            if right_now is None and exhibit.kind == "injected":
+                category = bench.record.categories.get(made.node, "instruction")
+                right_now = matches_reference(after, exhibit.original, category)
         return Outcome(
             case=bench.record.index,
             node=made.node,
             label=entrant.label,
-            kind=kind,
-            rejected=not judged.accepted and judged.failure is None,
-            matched=matched,
+            kind=exhibit.kind,
+            rejected=not judged.accepted,
+            matched=trial is None,
             failure=judged.failure,
-            gain=score - unverified.score,
-            was_right=was_right,
-            correct_now=correct,
-            before=shown(text),
+            before_score=exhibit.unverified.score,
+            gain=line.score - exhibit.unverified.score,
+            was_right=exhibit.was_right,
+            correct_now=right_now,
+            before=shown(read_text(made.update)),
             after=shown(after),
             usage=judged.usage,
             seconds=judged.seconds,
         )
-
-    async def _after_correction(
-        self, bench: Bench, made: Execution, sham: Line, new: Any, after: str, entrant: Entrant
-    ) -> Line:
-        """Re-run what follows, with the correction in place; what the sham had said already needs no run."""
-        base = sham.executions.get(made.address)
-        if base is not None and read_text(base.update) == after:
-            return sham
-        trial = Trial(kind="correction", fault=entrant.label, before="", after=after, injection=Injection(update=new))
-        return await self.rounds.trial(bench, made.address, trial, sham)
 
     def _is_right(self, bench: Bench, node: str, text: str) -> bool | None:
         gold = (bench.run.case.references or {}).get(node)
@@ -164,20 +187,26 @@ class Judge:
             return None
         return matches_reference(text, gold, bench.record.categories.get(node, "instruction"))
 
-    async def answer(self, bench: Bench, made: Execution, entrant: Entrant, text: str) -> Judged:
+    async def answer(self, bench: Bench, made: Execution, entrant: Entrant) -> Judged:
         """Ask for the verdict on an execution of the bench's case, or read it back from the store."""
         rounds = self.rounds
+        text = read_text(made.update)
         place = f"{case_key(bench.run.case)}/{show_address(made.address)}"
-        mark = key_digest([entrant.label, made.input_digest, text, self.seed])
+        mark = key_digest([entrant.fingerprint, made.input_digest, text, type(read_value(made.update)), self.seed])
         key = f"verdict/{rounds.identity}/{place}/{mark}"
         found = rounds.store.value(key)
         if found is not None:
             return _judged_of(found)
-        judged = await self._ask(bench, made, entrant, text)
-        rounds.store.put_value(key, "verdict", _judged_data(judged))
+        judged, lasts = await self._ask(bench, made, entrant, text)
+        if lasts:
+            rounds.store.put_value(key, "verdict", _judged_data(judged))
         return judged
 
-    async def _ask(self, bench: Bench, made: Execution, entrant: Entrant, text: str) -> Judged:
+    async def _ask(self, bench: Bench, made: Execution, entrant: Entrant, text: str) -> tuple[Judged, bool]:
+        """The verdict, and whether asking again would give the same: a time-out may be a matter of the moment.
+
+        Raises `ModelError` where the verifier failed because its model's server is not there.
+        """
         subject = self.subject(bench, made, text)
         scope = self.rounds.replayer.new_scope()
         started = time.perf_counter()
@@ -186,24 +215,51 @@ class Judge:
                 verdict = await run_verifier(entrant.verifier, subject, timeout_s=self.timeout_s)
         finally:
             scope.close()
-            made_calls = [call.usage for call in scope.calls if not call.replayed]
-            self.rounds.spend(sum(made_calls, NO_USAGE))
+            seen = metered(scope.calls)
+            self.rounds.spend(sum((call.usage for call in scope.calls if not call.replayed), NO_USAGE))
         if scope.refused is not None:
             raise scope.refused
+        if scope.missing:
+            raise MissingRecording(str(scope.missing[0]))
         replayed_s = sum(call.usage.seconds for call in scope.calls if call.replayed)
         seconds = time.perf_counter() - started + replayed_s
-        usage = replace(verdict.usage or NO_USAGE, wh=metered(scope.calls).wh)
+        usage = self._booked(verdict.usage or NO_USAGE, seen)
         if isinstance(verdict, VerifierFailure):
+            if verdict.kind == "raised" and (away := _server_away(scope.calls)):
+                raise ModelError(f"{verdict.message} ({away}); start its server or check its address")
             failure = f"{verdict.kind}: {verdict.message}"
-            return Judged(accepted=True, corrected=None, failure=failure, rationale="", usage=usage, seconds=seconds)
-        return Judged(
+            judged = Judged(accepted=True, corrected=None, failure=failure, rationale="", usage=usage, seconds=seconds)
+            return judged, verdict.kind != "timed_out"
+        judged = Judged(
             accepted=verdict.accepted,
-            corrected=verdict.corrected,
+            corrected=private(verdict.corrected),
             failure=None,
             rationale=verdict.rationale,
             usage=usage,
             seconds=seconds,
         )
+        return judged, True
+
+    def _booked(self, told: Usage, seen: Usage) -> Usage:
+        """What a verification used: as the subject and the verifier told, or as was seen on the wire if that is more.
+
+        What was spent where nobody sees it is only told, and counts towards the limits too.
+        """
+        if seen.calls > told.calls:
+            return seen
+        unseen = told.calls - seen.calls
+        if unseen:
+            usd = None if told.usd is None or seen.usd is None else max(0.0, told.usd - seen.usd)
+            self.rounds.spend(
+                Usage(
+                    calls=unseen,
+                    tokens_in=max(0, told.tokens_in - seen.tokens_in),
+                    tokens_out=max(0, told.tokens_out - seen.tokens_out),
+                    usd=usd,
+                )
+            )
+            return told
+        return replace(told, wh=seen.wh if seen.calls else told.wh)
 
     def subject(self, bench: Bench, made: Execution, text: str) -> Subject:
         """What a verifier is given of an execution."""
@@ -213,19 +269,48 @@ class Judge:
             node=made.node,
             task=directive.text if directive is not None and directive.where == "system" else "",
             prompt=[{"role": m.role, "content": m.text} for m in last.messages] if last else [],
-            inputs=made.value,
+            inputs=private(made.value),
             text=text,
-            output=made.update,
+            output=private(made.update),
             category=bench.record.categories.get(made.node),
             seed=self.seed,
             model=last.model if last else None,
             settings=dict(last.parameters) if last else {},
+            effects="not to be repeated" if made.node in self.rounds.replayer.effects else "none",
             prices=self.prices,
         )
 
 
-def _corrected(update: Any, corrected: Any, node: str) -> Any:
-    return write_text(update, corrected, node=node) if isinstance(corrected, str) else corrected
+def corrected(made: Execution, judged: Judged) -> Any:
+    """The update that flows on after a verdict: the correction, cast to what was there, else what the node made."""
+    if judged.corrected is None:
+        return made.update
+    if isinstance(judged.corrected, str):
+        return write_text(made.update, judged.corrected, node=made.node)
+    return private(judged.corrected)
+
+
+def is_same(before: Any, after: Any, category: str) -> bool:
+    """Whether a corrected update says what the node had said, so that nothing is done again."""
+    old, new = read_text(before), read_text(after)
+    return old == new or same_meaning(old, new, category)
+
+
+def _correction(made: Execution, update: Any) -> Trial:
+    injection = Injection(update=update)
+    before, after = read_text(made.update), read_text(update)
+    return Trial(kind="correction", fault="", before=before, after=after, injection=injection)
+
+
+def _server_away(calls: Sequence[ModelCall]) -> str | None:
+    """What became of the last call, if its server was not there or refused for load."""
+    last = calls[-1] if calls else None
+    if last is None or not last.failed:
+        return None
+    if last.status in (429, 503):
+        return f"the model {last.model!r} answered {last.status}"
+    unreachable = last.status is None and last.usage.tokens == 0
+    return f"the model {last.model!r} at {last.address or 'its server'} could not be reached" if unreachable else None
 
 
 def _judged_data(judged: Judged) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from sherlock.analysis.artefact import Forecast
 from sherlock.analysis.executions import Execution, Line
 from sherlock.analysis.rounds import Bench, together
 from sherlock.analysis.study import Study
-from sherlock.analysis.verdicts import Entrant, Judge
+from sherlock.analysis.verdicts import Entrant, Judge, corrected, is_same
 from sherlock.cases import Case
-from sherlock.equivalence import same_meaning
+from sherlock.errors import SherlockError
 from sherlock.interpose.nodes import Visit
-from sherlock.lens import read_text, write_text
 
 Placements = Mapping[str, Entrant]
 
@@ -23,7 +22,7 @@ Placements = Mapping[str, Entrant]
 class JointRuns(Study[dict[str, tuple[float, float]]]):
     """Each case run once without verifiers and once under its plan: both scores, by the case's id.
 
-    `plans` maps case ids to placements; `otherwise` is the plan for the cases that are not in it.
+    `plans` maps case ids to placements. Under a plan that places nothing a case is not run again.
     """
 
     def __init__(
@@ -32,13 +31,11 @@ class JointRuns(Study[dict[str, tuple[float, float]]]):
         cases: Any,
         *,
         plans: Mapping[str, Placements],
-        otherwise: Placements,
         verifier_timeout_s: float = 60.0,
         **settings: Any,
     ) -> None:
         super().__init__(graph, cases, **settings)
         self._plans = plans
-        self._otherwise = otherwise
         self._timeout_s = verifier_timeout_s
         self.scores: dict[str, tuple[float, float]] = {}
 
@@ -50,7 +47,7 @@ class JointRuns(Study[dict[str, tuple[float, float]]]):
         runs = 2 * cases
         return Forecast(
             cases=cases,
-            nodes=len(self._otherwise),
+            nodes=len({node for plan in self._plans.values() for node in plan}),
             trials=cases,
             node_executions=runs * len(self.workflow.order),
             basis="each case once without verifiers, if it was not kept, and once under its plan",
@@ -67,9 +64,11 @@ class JointRuns(Study[dict[str, tuple[float, float]]]):
         await together(self._run(judge, bench) for bench in usable)
 
     async def _run(self, judge: Judge, bench: Bench) -> None:
-        placed = self._plans.get(bench.record.id, self._otherwise)
-        line = await self.rounds.attempt(lambda: verified(judge, bench, placed))
-        self.scores[bench.record.id] = (bench.record.score, line.score)
+        placed = self._plans.get(bench.record.id, {})
+        score = bench.record.score
+        if placed:
+            score = (await self.rounds.attempt(lambda: verified(judge, bench, placed))).score
+        self.scores[bench.record.id] = (bench.record.score, score)
         self.tell("trial", bench.record.id)
 
     def result(self, partial: str | None) -> dict[str, tuple[float, float]]:
@@ -79,20 +78,21 @@ class JointRuns(Study[dict[str, tuple[float, float]]]):
 
 async def verified(judge: Judge, bench: Bench, placed: Placements) -> Line:
     """Run the case of `bench` from its first input, with a verifier at every node of `placed`."""
+    refused: list[SherlockError] = []
 
     async def verify(visit: Visit, made: Execution) -> Any:
         each = placed.get(visit.node)
         if each is None:
             return made.update
-        text = read_text(made.update)
-        judged = await judge.answer(bench, made, each, text)
-        if judged.corrected is None:
-            return made.update
-        new = judged.corrected
-        if isinstance(new, str):
-            new = write_text(made.update, new, node=visit.node)
-        after = read_text(new)
+        try:
+            new = corrected(made, await judge.answer(bench, made, each))
+        except SherlockError as error:  # the graph's own error handlers may swallow it
+            refused.append(error)
+            raise
         category = bench.record.categories.get(visit.node, "instruction")
-        return made.update if after == text or same_meaning(text, after, category) else new
+        return made.update if is_same(made.update, new, category) else new
 
-    return await judge.rounds.replayer.verified(bench.run.case, verify)
+    line = await judge.rounds.replayer.verified(bench.run.case, verify)
+    if refused:
+        raise refused[0]
+    return line

@@ -10,7 +10,7 @@ from typing import Any
 
 from sherlock.analysis.artefact import Analysis
 from sherlock.analysis.calibrate import entrant
-from sherlock.analysis.calibration import Calibration, CalibrationRow
+from sherlock.analysis.calibration import Calibration
 from sherlock.analysis.faults import PAPER
 from sherlock.analysis.study import Progress
 from sherlock.cases import Case, read_cases
@@ -18,25 +18,31 @@ from sherlock.errors import PlanError, PlanMismatch
 from sherlock.graph import WorkflowGraph, difference
 from sherlock.interpose.recording import Recordings
 from sherlock.loading import opened_graph
-from sherlock.placement.figures import Chosen
+from sherlock.models.prices import Prices
+from sherlock.placement.choice import Choice
+from sherlock.placement.draft import Draft, Jointly, Scores
+from sherlock.placement.figures import ROUNDING, Chosen
 from sherlock.placement.joint import JointRuns, Placements
-from sherlock.placement.latency import LatencyModel, quantiles
-from sherlock.placement.plan import Expectation, Placement, PlacementFigures, Plan, Rejected, Seconds
-from sherlock.placement.plan import NodeFigures as PlanNode
-from sherlock.placement.promise import Promise, parts_of, promise
-from sherlock.placement.rows import Row, Work, Workload
+from sherlock.placement.plan import Plan
+from sherlock.placement.promise import parts_of
 from sherlock.placement.slo import SLO, Objective, known_objective
-from sherlock.placement.solve import Ranking, best_plans
-from sherlock.placement.structural import NodeFigures, StructuralModel
+from sherlock.placement.structural import NodeFigures
 from sherlock.placement.topology import plan_by_topology
-from sherlock.usage import Energy, Limits, Usage
+from sherlock.usage import Limits
 
-FEWEST_FOR_A_PROMISE = 8
+FEWEST = 8
 """With fewer cases a promise by whole runs would say nothing."""
 
 
 class Unreachable(PlanError):
-    """No plan keeps the SLO. The message says which limit is in the way, and what can be reached."""
+    """No plan keeps the SLO. The message says which limit is in the way, and what can be reached.
+
+    `nearest`: the plan that keeps every limit but `min_accuracy` and comes nearest to that.
+    """
+
+    def __init__(self, message: str, nearest: Plan | None = None) -> None:
+        super().__init__(message)
+        self.nearest = nearest
 
 
 async def aplan(
@@ -53,12 +59,20 @@ async def aplan(
     default_verifier: Any = None,
     limits: Limits | None = None,
     seed: int = 0,
+    store: str | Path | None = None,
+    recordings: str | Path | Recordings | None = None,
+    concurrency: int = 8,
+    progress: Callable[[Progress], None] | None = None,
+    config: Mapping[str, Any] | None = None,
+    context: Any = None,
 ) -> Plan:
     """Choose which verifier to attach to which node.
 
     With a calibration the best plan under `slo` is found; with `graph`, `cases` and `scorer` too, whole plans are run
     and the promise is what they kept on cases that they were not chosen on. Without a calibration `default_verifier`
-    is placed by Algorithm 1 of the paper.
+    is placed by Algorithm 1 of the paper. `store` and `recordings`, those of the calibration, save its runs and
+    verdicts from being made again; `limits` bound the whole runs; `concurrency`, `progress`, `config` and `context` are
+    as for `aanalyze`.
 
     Raises:
         Unreachable: no plan keeps the SLO.
@@ -77,6 +91,12 @@ async def aplan(
         default_verifier=default_verifier,
         limits=limits,
         seed=seed,
+        store=store,
+        recordings=recordings,
+        concurrency=concurrency,
+        progress=progress,
+        config=config,
+        context=context,
     )
     return await planner.run()
 
@@ -103,12 +123,15 @@ class Planner:
     progress: Callable[[Progress], None] | None = None
     config: Mapping[str, Any] | None = None
     context: Any = None
-    pass_mark: float = 1.0
+    output_key: str | None = None
+    prices: Prices = dataclasses.field(default_factory=Prices)
+    verifier_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         known_objective(self.objective)
         self._joint: JointRuns | None = None
         self._stopped: str | None = None
+        self._ended: str | None = None
 
     def stop(self, reason: str) -> None:
         """End the whole runs early, from any thread; the plan then promises nothing that was not measured."""
@@ -123,34 +146,37 @@ class Planner:
         workflow = await self._workflow()
         if self.calibration is None:
             return plan_by_topology(workflow, self.default_verifier, slo=self.slo)
-        slo = self.slo or SLO()
-        rows, left_out = rows_of(self.calibration)
-        workload = workload_of(self.calibration, workflow)
-        slo.check(workload.baseline.value if workload.baseline else None)
-        ranking = self._ranked(workload, rows, slo)
-        if ranking.infeasible is not None:
-            raise Unreachable(ranking.infeasible.why)
-        model = self._model(workload, rows)
-        chosen = self._best(ranking, model)
-        promised, notes = await self._promise(workload, rows, slo, chosen)
-        if promised is not None and slo.min_accuracy is not None and promised.score.value < slo.min_accuracy:
+        draft = self._draft(self.calibration, workflow)
+        infeasible = draft.ranking.infeasible
+        short_of_score = infeasible is not None and draft.choice.slo.min_accuracy is not None and self._may_run
+        if infeasible is not None and not (short_of_score and draft.keeps_the_rest):
+            nearest = draft.plan(infeasible.nearest.chosen)
+            raise Unreachable(f"{infeasible.why}; the nearest plan {_told(nearest)}", nearest)
+        jointly = await self._jointly(draft)
+        plan = draft.plan(jointly.chosen, jointly)
+        if jointly.promise is None:
+            if infeasible is not None:
+                raise Unreachable(f"{infeasible.why}; the nearest plan {_told(plan)}", plan)
+            return plan
+        asked, score = draft.choice.slo.min_accuracy, jointly.promise.score
+        if asked is not None and score.value < asked - ROUNDING:
             raise Unreachable(
-                f"min_accuracy {slo.min_accuracy:g} was not reached: the best plan, run whole on cases that it was not "
-                f"chosen on, scored {promised.score.value:.3g} [{promised.score.low:.3g}, {promised.score.high:.3g}]"
+                f"min_accuracy {asked:g} was not reached: the nearest plan, run whole on cases that it was not chosen "
+                f"on, scored {score.value:.3g} [{score.low:.3g}, {score.high:.3g}], and it {_told(plan)}",
+                plan,
             )
-        return Plan(
-            placements={node: self._placement(row) for node, row in sorted(chosen.items())},
-            expectation=self._expectation(workload, chosen, model, promised, ranking),
-            objective=self.objective,
-            slo=slo,
-            rejected=(*left_out, *self._rejected(rows, chosen, ranking)),
-            notes=tuple(notes),
-            fingerprint=workflow.fingerprint,
-            nodes={
-                name: PlanNode(latency_s=work.mean_latency_s, usd=work.usd) for name, work in workload.nodes.items()
-            },
-            graph=workflow.describe(),
-        )
+        return plan
+
+    def _draft(self, calibration: Calibration, workflow: WorkflowGraph) -> Draft:
+        slo = self.slo or SLO()
+        slo.check(calibration.baseline.value if calibration.baseline else None)
+        nodes = self.analysis.nodes if self.analysis is not None else {}
+        figures = {
+            name: NodeFigures(vulnerability=_value(node.vulnerability), fault_rate=_value(node.fault_rate))
+            for name, node in nodes.items()
+        }
+        choice = Choice(slo=slo, objective=self.objective, careful=self.careful, figures=figures, seed=self.seed)
+        return Draft(calibration=calibration, workflow=workflow, choice=choice)
 
     async def _workflow(self) -> WorkflowGraph:
         """The graph that everything is about; the artefacts must agree."""
@@ -165,60 +191,51 @@ class Planner:
                 raise PlanMismatch(f"what was given is of different graphs: {difference(other, found[0])}")
         return found[0]
 
-    def _ranked(self, workload: Workload, rows: Sequence[Row], slo: SLO) -> Ranking:
-        keeps = LatencyModel(workload=workload, seed=self.seed).keeps
-        return best_plans(workload, rows, slo, objective=self.objective, careful=self.careful, accept=keeps)
+    @property
+    def _may_run(self) -> bool:
+        return self.graph is not None and self.cases is not None and self.scorer is not None
 
-    def _model(self, workload: Workload, rows: Sequence[Row]) -> StructuralModel:
-        nodes = self.analysis.nodes if self.analysis is not None else {}
-        figures = {
-            name: NodeFigures(
-                vulnerability=_value(node.vulnerability),
-                fault_rate=_value(node.fault_rate),
-            )
-            for name, node in nodes.items()
-        }
-        return StructuralModel.fit(workload, figures, rows, seed=self.seed)
-
-    def _best(self, ranking: Ranking, model: StructuralModel) -> Chosen:
-        """For accuracy the plan that the model likes best; else the first that the programme found."""
-        plans = [plan.chosen for plan in ranking.plans]
-        if self.objective != "accuracy":
-            return plans[0]
-        return max(enumerate(plans), key=lambda item: (round(model.gain(item[1]), 9), -item[0]))[1]
-
-    async def _promise(
-        self, workload: Workload, rows: Sequence[Row], slo: SLO, chosen: Chosen
-    ) -> tuple[Promise | None, list[str]]:
-        """Run whole plans, each case under a plan that was chosen without it."""
-        assert self.calibration is not None
-        if self.graph is None or self.cases is None or self.scorer is None:
-            return None, ["Screened only: no whole plan was run. Give graph, cases and scorer for a promise."]
+    async def _jointly(self, draft: Draft) -> Jointly:
+        """Run whole plans, each case under one that was chosen without it; dearer ones if the cheaper fall short."""
+        if not self._may_run:
+            note = "Screened only: no whole plan was run. Give graph, cases and scorer for a promise."
+            return Jointly(chosen=draft.pick(), basis="screened only", notes=(note,))
         cases = read_cases(self.cases)
-        if len(cases) < FEWEST_FOR_A_PROMISE:
-            return None, [f"No promise: {len(cases)} cases are too few to run whole plans on; give 8 or more."]
-        plans: dict[str, Placements] = {}
-        parts = parts_of(len(cases), seed=self.seed)
-        for part in parts:
-            held_out = {cases[index].id or str(index + 1) for index in part}
-            fitted, baseline = rows_without(self.calibration, rows, held_out)
-            there = dataclasses.replace(workload, baseline=baseline or workload.baseline)
-            ranking = self._ranked(there, fitted, dataclasses.replace(slo, min_accuracy=None))
-            best = self._best(ranking, self._model(there, fitted)) if ranking.plans else {}
-            plans.update(dict.fromkeys(held_out, _entrants(best)))
+        if len(cases) < FEWEST:
+            return draft.unmeasured(f"{len(cases)} cases are too few to run whole plans on; give {FEWEST} or more")
+        parts = [[cases[index].id or "" for index in part] for part in parts_of(len(cases), seed=self.seed)]
+        runs: list[Scores] = []
+        for level in range(draft.choice.levels):
+            scores = await self._run_whole(draft, cases, parts, level)
+            if self._ended is not None:
+                return draft.unmeasured(f"the whole runs ended early ({self._ended})")
+            if len(scores) < FEWEST:
+                return draft.unmeasured(f"only {len(scores)} cases ran to their end; give {FEWEST} or more that do")
+            runs.append(scores)
+            if draft.suffices(scores.values()):
+                break
+        return draft.jointly(runs, parts)
+
+    async def _run_whole(
+        self, draft: Draft, cases: Sequence[Case], parts: Sequence[Sequence[str]], level: int
+    ) -> Scores:
+        """The score of each case without verifiers, and under the plan chosen without its part of the cases."""
+        plans = {}
+        for part in parts if draft.pick(level) else ():  # a plan that places nothing keeps what there is
+            plans.update(dict.fromkeys(part, _entrants(draft.pick(level, without=part))))
+        settings = draft.calibration.settings
         self._joint = JointRuns(
             self.graph,
             cases,
             plans=plans,
-            otherwise=_entrants(chosen),
             scorer=self.scorer,
             faults=PAPER,
             faults_per_kind=1,
             nodes=None,
             visits="first",
-            pass_mark=self.pass_mark,
-            seed=self.seed,
-            confidence=0.95,
+            pass_mark=settings.get("pass_mark", 1.0),
+            seed=settings.get("seed", self.seed),
+            confidence=settings.get("confidence", 0.95),
             top=1,
             margin=0.10,
             limits=self.limits or Limits(),
@@ -229,182 +246,27 @@ class Planner:
             progress=self.progress,
             config=self.config or {},
             context=self.context,
+            prices=self.prices,
+            output_key=self.output_key,
+            verifier_timeout_s=self.verifier_timeout_s,
         )
         if self._stopped:
             self._joint.stop(self._stopped)
         scores = await self._joint.run()
-        if self._joint.partial is not None:
-            return None, [f"No promise: the whole runs ended early ({self._joint.partial})."]
-        pairs = list(scores.values())
-        return promise([before for before, _ in pairs], [after for _, after in pairs], parts=len(parts)), []
-
-    def _placement(self, row: Row) -> Placement:
-        found = self._calibrated(row)
-        gain = (
-            f"{row.gain:+.2f}"
-            if found is None or found.gain is None
-            else (f"{found.gain.value:+.2f} [{found.gain.low:.2f}, {found.gain.high:.2f}]")
-        )
-        why = f"changed the score by {gain} by itself; left {row.match_rate:.0%} of outputs as they were"
-        return Placement(
-            verifier=row.verifier,
-            settings=dict(row.settings),
-            why=why,
-            expected=PlacementFigures(
-                gain=found.gain if found else None,
-                match_rate=row.match_rate,
-                usd=row.usd,
-                wh=row.wh,
-                latency_s=row.mean_latency_s,
-                tokens=row.tokens,
-                calls=row.calls,
-            ),
-        )
-
-    def _calibrated(self, row: Row) -> CalibrationRow | None:
-        assert self.calibration is not None
-        return self.calibration.row(row.node, row.label)
-
-    def _expectation(
-        self,
-        workload: Workload,
-        chosen: Chosen,
-        model: StructuralModel,
-        promised: Promise | None,
-        ranking: Ranking,
-    ) -> Expectation:
-        times = LatencyModel(workload=workload, seed=self.seed).simulate(chosen)
-        figures = next((plan.figures for plan in ranking.plans if dict(plan.chosen) == dict(chosen)), None)
-        score = gain = None
-        if promised is not None:
-            score, gain = promised.score, promised.gain
-        elif workload.baseline is not None:
-            score, gain = model.estimate(chosen, workload.baseline)
-        watt_hours = [row.wh for row in chosen.values()]
-        known = [each for each in watt_hours if each is not None]
-        return Expectation(
-            basis="measured jointly" if promised is not None else "screened only",
-            score=score,
-            gain=gain,
-            usd=figures.usd if figures else None,
-            wh=sum(known[1:], known[0]) if known and len(known) == len(watt_hours) else None,
-            tokens=sum(row.tokens for row in chosen.values()),
-            calls=figures.calls if figures else None,
-            latency_s=Seconds(**quantiles(times.verified_s)),
-            execution_s=Seconds(**quantiles(times.execution_s)),
-            blocking_s=Seconds(**quantiles(times.blocking_s)),
-        )
-
-    def _rejected(self, rows: Sequence[Row], chosen: Chosen, ranking: Ranking) -> list[Rejected]:
-        excluded = {row.place: why for row, why in ranking.excluded}
-        found = []
-        for row in rows:
-            taken = chosen.get(row.node)
-            if taken is not None and taken.label == row.label:
-                continue
-            if row.place in excluded:
-                why = excluded[row.place]
-            elif row.gain <= 0:
-                why = f"it gained nothing here ({row.gain:+.2f} after shrinking)"
-            elif taken is not None:
-                why = f"{taken.label} is the better choice here"
-            else:
-                why = f"{row.gain:+.2f} after shrinking is not worth its place under these limits"
-            found.append(Rejected(node=row.node, verifier=row.label, why=why))
-        return found
-
-
-def rows_of(calibration: Calibration) -> tuple[list[Row], list[Rejected]]:
-    """The rows that a plan may hold, and those that it may not, with the reason."""
-    rows, left_out = [], []
-    for each in calibration.rows:
-        if each.gain is None:
-            left_out.append(Rejected(node=each.node, verifier=each.label, why="it was never tried: no case reached it"))
-        elif each.settings is None:
-            why = "it was not made from a name, so no plan can hold it"
-            left_out.append(Rejected(node=each.node, verifier=each.label, why=why))
-        elif each.dropped:
-            left_out.append(Rejected(node=each.node, verifier=each.label, why=each.dropped))
-        elif each.failures == each.verifications:
-            why = f"it gave no verdict at all ({each.failure})"
-            left_out.append(Rejected(node=each.node, verifier=each.label, why=why))
-        else:
-            rows.append(_row(calibration, each, each.gain.n))
-    return rows, left_out
-
-
-def rows_without(calibration: Calibration, rows: Sequence[Row], held_out: set[str]) -> tuple[list[Row], Any]:
-    """The rows and the baseline as they would be without some cases."""
-    from sherlock.estimate import mean_score
-
-    scores = [score for case, score in calibration.scores.items() if case not in held_out]
-    fitted = []
-    for row in rows:
-        found = calibration.row(row.node, row.label)
-        kept = [gain for case, gain in (found.gains if found else {}).items() if case not in held_out]
-        if found is None or found.gain is None or not kept:
-            fitted.append(row)
-            continue
-        shift = sum(kept) / len(kept) - found.gain.value
-        fitted.append(dataclasses.replace(row, gain=row.gain + shift))
-    return fitted, mean_score(scores) if scores else None
-
-
-def workload_of(calibration: Calibration, workflow: WorkflowGraph) -> Workload:
-    """The workflow with what its nodes took in the clean runs. Edges that point back are left out."""
-    order = [name for name in workflow.order if name in calibration.timing.nodes]
-    position = {name: index for index, name in enumerate(order)}
-    runs = max(1, len(calibration.scores))
-    edges = [
-        (edge.source, edge.target)
-        for edge in workflow.edges
-        if edge.kind != "possible" and position.get(edge.source, 0) < position.get(edge.target, -1)
-    ]
-    return Workload(
-        nodes={name: _work(calibration.node_usage.get(name), calibration.timing.nodes[name], runs) for name in order},
-        edges=[edge for edge in edges if edge[0] in position],
-        baseline=calibration.baseline,
-    )
-
-
-def _work(usage: Usage | None, latencies: Sequence[float], runs: int) -> Work:
-    if usage is None:
-        return Work(latency_s=latencies)
-    return Work(
-        latency_s=latencies,
-        usd=None if usage.usd is None else usage.usd / runs,
-        wh=_share(usage.wh, runs),
-        tokens=usage.tokens / runs,
-        calls=usage.calls / runs,
-    )
-
-
-def _row(calibration: Calibration, each: CalibrationRow, n: int) -> Row:
-    usage = each.usage
-    return Row(
-        node=each.node,
-        verifier=each.verifier,
-        settings=each.settings or {},
-        gain=each.shrunk_gain,
-        se=each.se,
-        match_rate=_value(each.match_rate) or 0.0,
-        repaired=_value(each.repaired) or 0.0,
-        broken=_value(each.broken) or 0.0,
-        correction=_value(each.correction),
-        usd=None if usage.usd is None else usage.usd / n,
-        wh=_share(usage.wh, n),
-        tokens=usage.tokens / n,
-        calls=usage.calls / n,
-        latency_s=calibration.latencies(each.node, each.label),
-    )
-
-
-def _share(wh: Energy | None, n: int) -> Energy | None:
-    return wh and Energy(value=wh.value / n, low=wh.low / n, high=wh.high / n, source=wh.source)
+        self._ended = self._joint.partial
+        return scores
 
 
 def _entrants(chosen: Chosen) -> Placements:
     return {node: entrant({"use": row.verifier, **row.settings}) for node, row in chosen.items()}
+
+
+def _told(plan: Plan) -> str:
+    """What a plan places, in one clause."""
+    placed = [f"{placement.verifier} at {node!r}" for node, placement in plan.placements.items()]
+    score = plan.expectation.score if plan.expectation else None
+    expected = "" if score is None else f", and scores about {score.value:.3g}"
+    return f"places {', '.join(placed) or 'no verifier'}{expected}"
 
 
 def _value(estimate: Any) -> float | None:
