@@ -1,7 +1,7 @@
 """What should a calibrated gain be pulled towards? Simulated workflows; the gains are known on fresh cases.
 
 The workflows are those of `sim_promise`. Faults that are injected are easier than real ones: a verifier misses them
-only `EASIER` times as often. Each way of shrinking is held against the true gains of all rows, and judged by what a plan
+only `EASIER` times as often. Each way of shrinking is held against the true gains of all rows, and by what a plan
 of the three best rows keeps on fresh cases. Run: `python benchmarks/sim_shrinkage.py [--runs 200]`.
 """
 
