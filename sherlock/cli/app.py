@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 import sherlock
-from sherlock.cli.options import AskedAnalyze, AskedCalibrate, command_for
+from sherlock.cli.options import AskedAnalyze, AskedCalibrate, AskedPlan, command_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,19 +81,45 @@ app.command(
 )(command_for(AskedCalibrate, _calibrate))
 
 
-@app.command(short_help="Show a saved analysis again.")
+def _plan(given: "Mapping[str, Any]") -> int:
+    from sherlock.cli.plan import plan
+
+    return plan(given)
+
+
+app.command(
+    name="plan",
+    help="Choose which verifier to attach to which node, or none, within what one run may take.\n\n"
+    "Every option can also stand in \\[tool.sherlock.plan] of pyproject.toml; what is given here wins. The exit code "
+    "is 1 where no plan keeps what is asked.",
+    short_help="Choose which verifier to attach to which node.",
+)(command_for(AskedPlan, _plan))
+
+
+@app.command(short_help="Show a saved result again.")
 def report(
-    file: Annotated[Path, typer.Argument(help="What `sherlock analyze` wrote.")],
+    file: Annotated[Path, typer.Argument(help="What `sherlock analyze`, `calibrate` or `plan` wrote.")],
     markdown: Annotated[
         Path | None, typer.Option(help="Write the report in Markdown to this file; - prints it.", show_default=False)
     ] = None,
     node: Annotated[str | None, typer.Option(help="All that is known about one node.", show_default=False)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a saved analysis: in the terminal, as Markdown, or as JSON."""
+    """Show a saved analysis, calibration or plan: in the terminal, as Markdown, or as JSON."""
     from sherlock.cli.report import show
 
     show(file, markdown=markdown, node=node, as_json=json)
+
+
+@app.command(short_help="List the verifiers that are installed.")
+def verifiers(
+    name: Annotated[str | None, typer.Argument(help="All that is known about this one.", show_default=False)] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the verifiers that installed packages offer, with their settings."""
+    from sherlock.cli.verifiers import show
+
+    show(name, as_json=json)
 
 
 @app.command(short_help="List the faults that are injected.")

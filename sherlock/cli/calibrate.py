@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sherlock.cli.options import ANALYSIS, AskedCalibrate
-from sherlock.cli.settings import SettingsError, asked
-from sherlock.cli.study import StudyRun, check_needed, check_ways, study_settings
+from sherlock.cli.settings import asked
+from sherlock.cli.study import StudyRun, check_needed, check_timeout, check_ways, study_settings
 from sherlock.cli.verifier_specs import tried
 from sherlock.errors import PlanMismatch
 
@@ -34,8 +34,7 @@ def calibrate(given: Mapping[str, Any]) -> int:
     want = asked(AskedCalibrate, given)
     check_needed(want)
     check_ways(want, writes=not want.dry_run)
-    if not want.verifier_timeout_s > 0:
-        raise SettingsError(f"--verifier-timeout-s {want.verifier_timeout_s:g}: give the seconds, more than 0")
+    check_timeout(want.verifier_timeout_s)
     return _Run(want, watch(quiet=want.quiet, stages=STAGES)).run()
 
 
@@ -52,7 +51,7 @@ class _Run(StudyRun[AskedCalibrate, "Calibration"]):
         return Calibrator(
             want.graph,
             cases,
-            verifiers=self._verifiers,
+            verifiers=cast("Any", self._verifiers),
             analysis=self._analysis,
             verifier_timeout_s=want.verifier_timeout_s,
             visits="first",

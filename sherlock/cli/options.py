@@ -17,10 +17,10 @@ STORE = Path(".sherlock/trials.sqlite")
 ANALYSIS, CALIBRATION, PLAN = Path("analysis.json"), Path("calibration.json"), Path("plan.yaml")
 
 _WHAT, _TRIED, _FROM, _SLO, _FAULTS, _STOP, _LIMITS, _KEEP, _MODELS, _SHOW = _PANELS = (
-    "What is analysed",
+    "Graph and cases",
     "What is tried",
     "What the plan is made from",
-    "What one run may take, and must reach",
+    "What is asked of one run",
     "Faults",
     "When the ranking is settled",
     "Limits (where one is reached, the result is partial)",
@@ -40,6 +40,10 @@ def _flag(help_: str, panel: str, name: str) -> Any:
 
 def _output(default: Path) -> Any:
     return _option("The result.", _SHOW, default=default.as_posix(), flags=("--output", "-o"))
+
+
+def _timeout(panel: str) -> Any:
+    return _option("Seconds that one verification may take.", panel, default="60")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,7 @@ class Asked:
             _WHAT,
         ),
     ] = None
+    output_key: Annotated[str | None, _option("The output's key that a named scorer compares.", _WHAT)] = None
     config: Annotated[str | None, _option("The config to run with: a JSON object, or a file with one.", _WHAT)] = None
     store: Annotated[
         Path, _option("Where every trial is kept as it ends (SQLite).", _KEEP, default=STORE.as_posix())
@@ -88,7 +93,6 @@ class Asked:
 class AskedStudy(Asked):
     """What both studies can be asked: `analyze` and `calibrate`."""
 
-    output_key: Annotated[str | None, _option("The output's key that a named scorer compares.", _WHAT)] = None
     node: Annotated[list[str], _option("Only this node; may be repeated.", _WHAT)] = field(default_factory=list)
     pass_mark: Annotated[float, _option("The score from which on a clean run was right.", _WHAT, default="1")] = 1.0
     faults: Annotated[
@@ -141,9 +145,7 @@ class AskedCalibrate(AskedStudy):
         Path | None,
         _option("Nodes are tried in the order of this analysis.", _TRIED, default="analysis.json if it is there"),
     ] = None
-    verifier_timeout_s: Annotated[float, _option("Seconds that one verification may take.", _TRIED, default="60")] = (
-        60.0
-    )
+    verifier_timeout_s: Annotated[float, _timeout(_TRIED)] = 60.0
     confidence: Annotated[
         float, _option("Of the intervals, and of dropping a verifier early.", _TRIED, default="0.95")
     ] = 0.95
@@ -151,7 +153,56 @@ class AskedCalibrate(AskedStudy):
     verifiers: Mapping[str, Any] = field(default_factory=dict)
 
 
-KINDS: tuple[type[Asked], ...] = (AskedAnalyze, AskedCalibrate)
+@dataclass(frozen=True, kw_only=True)
+class AskedPlan(Asked):
+    """What `sherlock plan` was asked for. Its limits on one run are those of an `SLO`."""
+
+    command: ClassVar[str] = "plan"
+    apart: ClassVar[frozenset[str]] = frozenset({"output", "markdown", "max_usd"})
+
+    analysis: Annotated[
+        Path | None, _option("What `sherlock analyze` wrote.", _FROM, default="analysis.json if it is there")
+    ] = None
+    calibration: Annotated[
+        Path | None, _option("What `sherlock calibrate` wrote.", _FROM, default="calibration.json if it is there")
+    ] = None
+    default_verifier: Annotated[
+        str | None,
+        _option("Without a calibration: what to place, as for --verifier of `sherlock calibrate`.", _FROM),
+    ] = None
+    min_accuracy: Annotated[float | None, _option("The mean score, in [0, 1].", _SLO)] = None
+    max_usd: Annotated[float | None, _option("Dollars that verification adds.", _SLO)] = None
+    max_latency_s: Annotated[float | None, _option("Seconds until the last verdict, for 95 % of runs.", _SLO)] = None
+    max_wh: Annotated[float | None, _option("Watt-hours that verification adds.", _SLO)] = None
+    max_verifiers: Annotated[int | None, _option("Nodes that have a verifier.", _SLO)] = None
+    max_verifier_calls: Annotated[float | None, _option("Model calls that verification adds.", _SLO)] = None
+    objective: Annotated[
+        str,
+        _option("What to make best within these: accuracy, usd, latency_s or wh.", _SLO, default="accuracy"),
+    ] = "accuracy"
+    seed: Annotated[int, _option("The seed of every draw.", _FROM, default="0")] = 0
+    careful: Annotated[bool, _flag("Take gains at the lower ends of their intervals.", _SLO, "--careful")] = False
+    graph: Annotated[
+        str | None,
+        _option("With --cases and --scorer the best whole plans are run; as for `sherlock analyze`.", _WHAT),
+    ] = None
+    screen_only: Annotated[
+        bool, _flag("Run no plan, also where graph, cases and scorer are known.", _WHAT, "--screen-only")
+    ] = False
+    verifier_timeout_s: Annotated[float, _timeout(_WHAT)] = 60.0
+    limit_usd: Annotated[float | None, _option("Dollars, for running whole plans.", _LIMITS)] = None
+    limit_tokens: Annotated[int | None, _option("Tokens, in and out together.", _LIMITS)] = None
+    limit_calls: Annotated[int | None, _option("Model calls.", _LIMITS)] = None
+    limit_seconds: Annotated[float | None, _option("Seconds.", _LIMITS)] = None
+    frontier: Annotated[
+        bool,
+        _flag("Show the score that every budget buys, from the figures alone; write nothing.", _SHOW, "--frontier"),
+    ] = False
+    output: Annotated[Path, _output(PLAN)] = PLAN
+    verifiers: Mapping[str, Any] = field(default_factory=dict)
+
+
+KINDS: tuple[type[Asked], ...] = (AskedAnalyze, AskedCalibrate, AskedPlan)
 _TABLES = ("prices", "verifiers")
 """Keys that are tables in the settings, and no options."""
 

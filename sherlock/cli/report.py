@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sherlock.analysis.artefact import Analysis
     from sherlock.analysis.calibration import Calibration
+    from sherlock.placement.plan import Plan
 
 
 def show(file: Path, *, markdown: Path | None, node: str | None, as_json: bool) -> None:
@@ -130,16 +131,63 @@ class _CalibrationView(_View):
         print_node(self.calibration, node, out)
 
 
-def _view(file: Path) -> _View:
-    """The file, read as what it says it is."""
-    from sherlock.analysis import artefact, calibration
+class _PlanView(_View):
+    def __init__(self, plan: "Plan") -> None:
+        self.plan = plan
 
+    def nodes(self) -> Iterable[str]:
+        return dict.fromkeys([*self.plan.placements, *(each.node for each in self.plan.rejected), *self.plan.nodes])
+
+    def json(self) -> str:
+        return self.plan.model_dump_json(indent=1)
+
+    def node_json(self, node: str) -> str:
+        placement = self.plan.placements.get(node)
+        found = {
+            "placement": None if placement is None else placement.model_dump(mode="json"),
+            "rejected": [each.model_dump(mode="json") for each in self.plan.rejected if each.node == node],
+        }
+        return json.dumps(found, indent=1, ensure_ascii=False)
+
+    def markdown(self) -> str:
+        from sherlock.report.markdown_plan import markdown
+
+        return markdown(self.plan)
+
+    def print(self, out: "Console") -> None:
+        from sherlock.report.terminal_plan import print_headline, print_plan
+
+        print_plan(self.plan, out)
+        out.print()
+        print_headline(self.plan, out)
+
+    def print_node(self, node: str, out: "Console") -> None:
+        from sherlock.report.terminal_plan import print_node
+
+        print_node(self.plan, node, out)
+
+
+def _view(file: Path) -> _View:
+    """The file, read as what it says it is; what is no JSON is taken for a plan."""
+    from sherlock.analysis import artefact, calibration
+    from sherlock.placement import plan
+
+    if _is_yaml(file):
+        return _PlanView(plan.Plan.load(file))
     kind = artefact.read_artefact(file).get("kind")
     if kind == "calibration":
         return _CalibrationView(calibration.Calibration.load(file))
     if kind == "analysis":
         return _AnalysisView(artefact.Analysis.load(file))
+    if kind == "plan":
+        return _PlanView(plan.Plan.load(file))
     raise ArtefactError(
         f"{str(file)!r} holds {kind!r}, which is no result of Sherlock: give what `sherlock analyze`, `calibrate` or "
         "`plan` wrote"
     )
+
+
+def _is_yaml(file: Path) -> bool:
+    if file.suffix in (".yaml", ".yml", ".json") or not file.is_file():
+        return file.suffix in (".yaml", ".yml")
+    return not file.read_text(encoding="utf-8", errors="replace").lstrip().startswith("{")

@@ -65,6 +65,12 @@ def check_ways(want: Asked, *, writes: bool) -> None:
             _check_writable(path)
 
 
+def check_timeout(seconds: float) -> None:
+    """Raise `SettingsError` for a time in which nothing can be verified."""
+    if not seconds > 0:
+        raise SettingsError(f"--verifier-timeout-s {seconds:g}: give the seconds, more than 0")
+
+
 def _check_writable(path: Path) -> None:
     """It would be a pity to find out after hours of work."""
     if path.is_dir():
@@ -121,7 +127,7 @@ class StudyRun(ABC, Generic[AskedT, Result]):
             try:
                 return self._awaited(cases)
             except StoreError:
-                if not self._set_store_aside():
+                if self.want.resume or not store_set_aside(self.want, self.watch):
                     raise
             return self._awaited(cases)
 
@@ -135,20 +141,6 @@ class StudyRun(ABC, Generic[AskedT, Result]):
             self.interrupted = True
 
         return awaited(study, self.watch, on_stop=note)
-
-    def _set_store_aside(self) -> bool:
-        """Rename the default store where it is of no use for this graph, as after an edit; never one that was named."""
-        want = self.want
-        if want.resume or "store" in want.given or not want.store.is_file():
-            return False
-        aside = STORE.with_name("trials.previous.sqlite")
-        with contextlib.suppress(OSError):
-            for ending in ("-wal", "-shm", ""):
-                if (old := Path(f"{want.store}{ending}")).exists():
-                    old.replace(f"{aside}{ending}")
-            self.watch.say(f"the trials in {want.store} cannot be used for this graph; they are kept as {aside}")
-            return True
-        return False
 
     def _save(self, result: Result) -> list[Path]:
         """Write the files that were asked for; none on a dry run."""
@@ -165,6 +157,20 @@ class StudyRun(ABC, Generic[AskedT, Result]):
 
     def _kept(self) -> str:
         return f"every trial is in {self.want.store}, go on from there with --resume"
+
+
+def store_set_aside(want: Asked, watch: "Watch") -> bool:
+    """Rename the default store where it is of no use for this graph, as after an edit; never one that was named."""
+    if "store" in want.given or not want.store.is_file():
+        return False
+    aside = STORE.with_name("trials.previous.sqlite")
+    with contextlib.suppress(OSError):
+        for ending in ("-wal", "-shm", ""):
+            if (old := Path(f"{want.store}{ending}")).exists():
+                old.replace(f"{aside}{ending}")
+        watch.say(f"the trials in {want.store} cannot be used for this graph; they are kept as {aside}")
+        return True
+    return False
 
 
 @contextlib.contextmanager

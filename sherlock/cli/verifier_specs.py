@@ -7,13 +7,13 @@ from typing import Any
 from sherlock.cli.settings import SettingsError
 from sherlock.errors import VerifierError
 
-EVERYWHERE = ""
+EVERYWHERE = None
 EXAMPLE = """--verifier resolve, --verifier '{"use": "check", "regex": "[0-9]+"}', or --verifier NODE=resolve"""
 
 Spec = str | Mapping[str, Any]
 
 
-def tried(given: Sequence[str], table: Mapping[str, Any]) -> dict[str, list[Spec]]:
+def tried(given: Sequence[str], table: Mapping[str, Any]) -> dict[str | None, list[Spec]]:
     """The verifiers to try at each node, by its name; under `EVERYWHERE` those for all other nodes.
 
     `given`: what the command line says; if it says nothing, all of `table` is tried. A name that stands in `table`
@@ -30,10 +30,10 @@ def tried(given: Sequence[str], table: Mapping[str, Any]) -> dict[str, list[Spec
         raise SettingsError(f"no verifier given: say {EXAMPLE}, or list them under [tool.sherlock.verifiers]")
     for node, spec in asked:
         _check(node, spec)
-    everywhere = [spec for node, spec in asked if node == EVERYWHERE]
-    found = {EVERYWHERE: everywhere}
+    everywhere = [spec for node, spec in asked if node is EVERYWHERE]
+    found: dict[str | None, list[Spec]] = {EVERYWHERE: everywhere}
     for node, spec in asked:
-        if node != EVERYWHERE:
+        if node is not EVERYWHERE:
             found.setdefault(node, list(everywhere)).append(spec)
     return {node: _distinct(specs) for node, specs in found.items() if specs}
 
@@ -41,7 +41,7 @@ def tried(given: Sequence[str], table: Mapping[str, Any]) -> dict[str, list[Spec
 def verifier_named(text: str, table: Mapping[str, Any]) -> Spec:
     """One verifier for no node in particular: a name, a name in `table`, or JSON. Raises as `tried` does."""
     node, spec = _read(text)
-    if node != EVERYWHERE:
+    if node is not EVERYWHERE:
         raise SettingsError(f"{text}: this is for every node, so name a verifier only")
     found = _meant(spec, table)
     _check(EVERYWHERE, found)
@@ -53,7 +53,7 @@ def _meant(spec: Spec, table: Mapping[str, Any]) -> Spec:
     return _entry(spec, table[spec])[1] if isinstance(spec, str) and spec in table else spec
 
 
-def _read(text: str) -> tuple[str, Spec]:
+def _read(text: str) -> tuple[str | None, Spec]:
     """A node, or `EVERYWHERE`, and what is meant."""
     if text.lstrip().startswith("{"):
         return EVERYWHERE, _json(text)
@@ -77,27 +77,29 @@ def _json(text: str) -> Mapping[str, Any]:
     return found
 
 
-def _entry(name: str, entry: Any) -> tuple[list[str], Mapping[str, Any]]:
+def _entry(name: str, entry: Any) -> tuple[Sequence[str | None], Mapping[str, Any]]:
     """The nodes and the verifier that an entry of the table means."""
     if not isinstance(entry, Mapping):
         raise SettingsError(
             f"[tool.sherlock.verifiers] has {name} = {entry!r}: give a table of its settings, {{}} for none"
         )
     settings = dict(entry)
-    nodes = settings.pop("nodes", [EVERYWHERE])
+    if "nodes" not in settings:
+        return [EVERYWHERE], {"use": name, **settings}
+    nodes = settings.pop("nodes")
     nodes = [nodes] if isinstance(nodes, str) else nodes
     if not isinstance(nodes, list) or not nodes or not all(isinstance(node, str) for node in nodes):
         raise SettingsError(f"[tool.sherlock.verifiers] has {name}.nodes = {nodes!r}: give a list of names of nodes")
     return nodes, {"use": name, **settings}
 
 
-def _check(node: str, spec: Spec) -> None:
+def _check(node: str | None, spec: Spec) -> None:
     from sherlock.registry import make_verifier
 
     try:
         make_verifier(spec)
     except VerifierError as error:
-        if node == EVERYWHERE:
+        if node is EVERYWHERE:
             raise
         raise type(error)(f"at {node!r}: {error}") from error
 

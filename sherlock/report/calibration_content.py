@@ -153,8 +153,14 @@ def watt_hours(row: CalibrationRow) -> str | None:
     wh = row.usage.wh
     if wh is None or row.gain is None:
         return None
-    value, low, high = (amount(part / row.gain.n) for part in (wh.value, wh.low, wh.high))
+    value, low, high = (amount(part / verified(row)) for part in (wh.value, wh.low, wh.high))
     return f"{value} [{low}, {high}] {wh.source}"
+
+
+def verified(row: CalibrationRow) -> int:
+    """How many outputs of the node were verified: what `row.usage` is the sum over."""
+    counted = row.latency_s or row.match_rate or row.gain
+    return max(1, counted.n) if counted is not None else 1
 
 
 def tokens(value: float) -> str:
@@ -165,7 +171,7 @@ def tokens(value: float) -> str:
 def _each(row: CalibrationRow, total: float | None, shown: Callable[[Any], str]) -> str | None:
     if row.gain is None:
         return None
-    return shown(None if total is None else total / row.gain.n)
+    return shown(None if total is None else total / verified(row))
 
 
 def _size(example: VerdictExample) -> str:

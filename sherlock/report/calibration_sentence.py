@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sherlock.analysis.calibration import Calibration, CalibrationRow
 from sherlock.estimate import Estimate
-from sherlock.report.calibration_content import short_names, tokens
+from sherlock.report.calibration_content import short_names, tokens, verified
 from sherlock.report.figures import count, dollars, figure
 from sherlock.report.sentence import Sentence
 from sherlock.report.texts import Name, visible
@@ -42,7 +42,7 @@ def worth(calibration: Calibration) -> list[CalibrationRow]:
 
 def price(row: CalibrationRow) -> tuple[float, float]:
     """Dollars and tokens of one verification; unknown dollars count as none, for comparisons only."""
-    n = _gain(row).n
+    n = verified(row)
     return ((row.usage.usd or 0.0) / n, row.usage.tokens / n)
 
 

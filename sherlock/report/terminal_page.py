@@ -65,7 +65,9 @@ class Page:
             self.say(line if len(line) <= LONGEST_NOTE else line[:LONGEST_NOTE] + self.charset.ellipsis)
 
     def facts(self, title: str, facts: Sequence[tuple[str, str]]) -> None:
-        """Labels and texts, in two columns."""
+        """Labels and texts, in two columns; nothing where there are none."""
+        if not facts:
+            return
         self.put(Text())
         if title:
             self.say(title, style="bold")
