@@ -7,8 +7,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode
 from sample_graphs import State, agent, look_up, step
 
-from sherlock.side_effects import EffectSpec, effect_of, effects, strongest, tool_effects
 from sherlock.errors import GraphError
+from sherlock.side_effects import EffectSpec, effect_of, effects, strongest, tool_effects
 
 
 def undo(inputs, output):

@@ -161,10 +161,9 @@ def _messages(value: list[BaseMessage], placed: Sequence[tuple[Piece, str | None
             by_text.setdefault(piece.text, []).append(value[slice(*piece.span)])
     result: list[BaseMessage] = []
     for span in _exchanges(value):
-        piece, text = spans.get(span, (None, None))
-        if piece is None:
+        if span not in spans:
             result += value[slice(*span)]
-        elif text is not None:
+        elif (text := spans[span][1]) is not None:
             known = by_text.get(text)
             result += known.pop(0) if known else [value[span[0]].model_copy(update={"content": text})]
     return result
