@@ -5,6 +5,7 @@ them. Nodes come in the order of their criticality, and a verifier that another 
 confidence, at no higher price, is tried on no more cases. arXiv:2511.00330, section 6; `docs/statistics.md`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -166,13 +167,8 @@ class Calibrator(Study[Calibration]):
             rounds=self.rounds, seed=self.settings.seed, prices=self.settings.prices, timeout_s=self._timeout_s
         )
         waiting = list(enumerate(cases))
-        for goal in (*LOOKS, len(cases)):
-            batch, waiting = _taken(waiting, goal - len(self.records))
-            benches = await self.rounds.clean(batch)
-            self.records += [bench.record for bench in benches]
-            if not waiting and not any(record.right for record in self.records):
-                raise self.nothing_to_measure()
-            usable = [bench for bench in benches if not bench.record.skipped]
+        for goal in (*LOOKS, math.inf):
+            usable = await self._clean_until(goal, waiting)
             await self.rounds.get_ready(usable)
             for node in self.targets:
                 running = [e for e in self.entrants(node) if (node, e.label) not in self.dropped]
@@ -182,6 +178,22 @@ class Calibrator(Study[Calibration]):
             self.tell("look", f"{len(self.records)} of {len(cases)} cases")
             if not waiting:
                 return
+
+    async def _clean_until(self, goal: float, waiting: list[tuple[int, Case]]) -> list[Bench]:
+        """Take cases, in their order, as an analysis does, so that faults are drawn on the same background.
+
+        That is until `goal` of all clean runs were right, or no case is left.
+        """
+        fresh: list[Bench] = []
+        while waiting and (missing := goal - sum(record.right for record in self.records)) > 0:
+            taken = len(waiting) if missing == math.inf else int(missing)
+            batch, waiting[:taken] = waiting[:taken], []
+            benches = await self.rounds.clean(batch)
+            fresh += benches
+            self.records += [bench.record for bench in benches]
+        if not waiting and not any(record.right for record in self.records):
+            raise self.nothing_to_measure()
+        return [bench for bench in fresh if not bench.record.skipped]
 
     async def _try(self, judge: Judge, bench: Bench, node: str, running: Sequence[Entrant]) -> None:
         """Verifiers at one node in one case: on the output as it is, and with faults in it."""
@@ -268,8 +280,3 @@ def _told_apart(entrants: Sequence[Entrant]) -> list[Entrant]:
         label = next(label for label in labels if label not in found)
         found[label] = replace(each, label=label)
     return list(found.values())
-
-
-def _taken(waiting: list[tuple[int, Case]], n: int) -> tuple[list[tuple[int, Case]], list[tuple[int, Case]]]:
-    n = max(0, n)
-    return waiting[:n], waiting[n:]

@@ -20,7 +20,7 @@ from sherlock.errors import MissingRecording, ModelError
 from sherlock.interpose.calls import ModelCall
 from sherlock.interpose.nodes import show_address
 from sherlock.lens import read_text, read_value, write_text
-from sherlock.models.prices import Prices
+from sherlock.models.prices import Prices, is_loopback
 from sherlock.subject import Subject
 from sherlock.usage import NO_USAGE, Energy, Usage
 from sherlock.verifier import Verifier, VerifierFailure, run_verifier
@@ -276,9 +276,20 @@ class Judge:
             seed=self.seed,
             model=last.model if last else None,
             settings=dict(last.parameters) if last else {},
+            base_url=_own_server(last),
             effects="not to be repeated" if made.node in self.rounds.replayer.effects else "none",
             prices=self.prices,
         )
+
+
+def _own_server(call: ModelCall | None) -> str | None:
+    """Where the node's own model is served, if that is this machine; elsewhere it takes keys that are not ours to send.
+
+    Only host and port were seen; servers of the OpenAI dialect are under `/v1` there.
+    """
+    if call is None or not call.api.startswith("openai") or not call.address or not is_loopback(call.address):
+        return None
+    return f"{call.address}/v1"
 
 
 def corrected(made: Execution, judged: Judged) -> Any:
