@@ -32,15 +32,15 @@ def flat(text):
 
 
 def test_results_on_standard_output_progress_on_standard_error(sherlock, folder):
+    write_cases(folder / "cases.jsonl", 16)
     result = sherlock(*OK, "--verifier", TOTAL, "--verifier", check("worse"), "--markdown", "out/report.md")
     assert result.code == 0, result.err
-    assert result.out.startswith("Without a verifier: 7 of 10 cases right, 70 % [")
+    assert result.out.startswith("Without a verifier: 11 of 16 cases right, 69 % [")
     assert "Saved calibration.json and out/report.md" in result.out
     said = flat(result.out.rpartition("\n\n")[2])
-    assert said.startswith("Worth it: check checks.py:total at add gains 0.30 [0.0")
-    assert "Harmful: check checks.py:worse at add, -0.70 [" in said
-    assert "comparing verifiers: 8 of 10 cases run, 5 right;" in result.err
-    assert "4 verifiers" not in result.out
+    assert said.startswith("Worth it: check checks.py:total at add gains 0.31 [0.0")
+    assert "Harmful: check checks.py:worse at add, -0." in said
+    assert "comparing verifiers: 8 of 16 cases run, 5 right;" in result.err
     loaded = Calibration.load("calibration.json")
     assert [(row.node, row.verifier) for row in loaded.rows] == [(n, "check") for n in ("read", "add", "add", "reply")]
     assert (folder / "out/report.md").read_text().startswith("# What verifiers buy\n\n**Worth it: `check checks.py:t")
@@ -62,14 +62,14 @@ def test_json_stands_alone_and_is_what_is_written(sherlock):
 def test_quiet_prints_one_sentence(sherlock):
     result = sherlock(*OK, "--verifier", TOTAL, "--quiet")
     assert result.err == ""
-    assert result.out.startswith("Worth it: ")
+    assert result.out.startswith("No verifier is shown to be worth it: check at add, 0.30 [")
     assert len(result.out.splitlines()) <= 3
 
 
 def test_a_dry_run_executes_and_writes_nothing(sherlock, folder):
     result = sherlock(*OK, "--verifier", TOTAL, "--dry-run")
     assert result.code == 0
-    assert result.out.startswith("At most 20 trials on 10 cases and 1 node")
+    assert result.out.startswith("At most 30 trials on 10 cases and 1 node")
     assert not (folder / "calibration.json").exists()
 
 
