@@ -150,13 +150,27 @@ def test_resumed_counts_are_those_of_one_run(tmp_path):
     class CutOff(Exception):
         pass
 
+    executed = Counter()
+
     def a(state):
+        executed["a"] += 1
         return {"a": state["q"]}
 
     graph = graph_of(a=a, b=lambda state: {"a": state["a"][:6]}, c=lambda state: {"a": state["a"] * 2}, out=passes)
     cases = [sherlock.Case({"q": f"case {i}"}) for i in range(8)]
     options = {"scorer": lambda output, case: output["out"] == case.inputs["q"] * 2, "faults_per_kind": 3, "top": 4}
     whole = json.loads(sherlock.analyze(graph, cases, **options).to_json())
+    executed.clear()
+
+    def counted(state):
+        executed["out"] += 1
+        return passes(state)
+
+    small = graph_of(a=a, b=lambda state: {"a": state["a"]}, out=counted)
+    found = sherlock.analyze(small, cases, scorer=right, faults=[WRONG], nodes=["a", "b"])
+    # Clean runs and probes; no sham is needed. The wrong text reaches `out` from two places, and is answered once.
+    assert executed == {"a": 8 + 5, "out": 8 + 5 + 8}
+    assert found.node_executions == 3 * (8 + 5) + 2 * 8
     for at in (20, 45, 70):
         left = at
 

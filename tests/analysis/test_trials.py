@@ -258,12 +258,14 @@ def test_a_call_that_only_a_fault_brings_about_is_not_shared():
         async def careful(state):
             return {"out": (await model.ainvoke("mend")).text if "wrong" in state["a"] else state["a"]}
 
-        faults = [Fault(name, "output", 1.0, lambda text, rng: text + " wrong") for name in ("one",)]
-        graph = two_steps(lambda state: {"a": state["q"]}, careful)
-        graph.add_node("third", lambda state: {"out": state["out"]})
-        graph.add_edge("second", "third")
-        sherlock.analyze(graph, questions(8), scorer=repeated, faults=faults, nodes=["first"])
-        assert len(server.requests) == 8
+        graph = StateGraph(State)
+        graph.add_node("first", lambda state: {"a": state["q"]})
+        graph.add_node("same", lambda state: {"a": state["a"]})
+        graph.add_node("careful", careful)
+        for edge in ((START, "first"), ("first", "same"), ("same", "careful")):
+            graph.add_edge(*edge)
+        sherlock.analyze(graph, questions(8), scorer=repeated, faults=[WRONG], nodes=["first", "same"])
+        assert len(server.requests) == 16  # for one input from two places
 
 
 def test_prompt_faults_change_only_the_directive():
