@@ -16,6 +16,7 @@ from sherlock.analysis.artefact import (
     Timing,
     latency,
 )
+from sherlock.analysis.determinism import ENOUGH
 from sherlock.analysis.faults import TABLE_1
 from sherlock.analysis.records import CaseRecord, Outcome
 from sherlock.estimate import Estimate, cluster_jeffreys, mean_score, proportion
@@ -39,7 +40,8 @@ def forecast(workflow: WorkflowGraph, targets: Sequence[str], cases: int, settin
     kinds = len({fault.kind for fault in settings.faults})
     injections = kinds * settings.faults_per_kind
     suffix = sum(len(workflow.downstream(node)) + 1 for node in targets)
-    node_executions = cases * (len(workflow.order) + suffix * (injections + 1))
+    probes = min(cases, ENOUGH) * len(workflow.order)
+    node_executions = cases * (len(workflow.order) + suffix * (injections + 1)) + probes
     return Forecast(
         cases=cases,
         nodes=len(targets),
