@@ -149,9 +149,14 @@ def _located(name: str, value: Any, folder: Path) -> Any:
 
 
 def _with_files_located(value: Any, folder: Path) -> Any:
-    """References such as `file.py:attr`, also those in the settings of verifiers."""
+    """References such as `file.py:attr`, in the settings of verifiers too, and there what is called a file."""
     if isinstance(value, dict):
-        return {key: _with_files_located(part, folder) for key, part in value.items()}
+        return {
+            key: str(folder / part)
+            if key.endswith("_file") and isinstance(part, str)
+            else _with_files_located(part, folder)
+            for key, part in value.items()
+        }
     if isinstance(value, list):
         return [_with_files_located(part, folder) for part in value]
     if not isinstance(value, str) or not _FILE_REFERENCE.fullmatch(value) or Path(value).is_absolute():

@@ -11,6 +11,7 @@ from desk import write_cases
 from rich.cells import cell_len
 
 from sherlock.analysis.calibration import Calibration
+from sherlock.cli.settings import read_settings
 
 OK = ("calibrate", "agent.py:sloppy", "--cases", "cases.jsonl", "--scorer", "exact_match")
 TOTAL = 'add={"use": "check", "function": "checks.py:total"}'
@@ -40,7 +41,7 @@ def test_results_on_standard_output_progress_on_standard_error(sherlock, folder)
     said = flat(result.out.rpartition("\n\n")[2])
     assert said.startswith("Worth it: check checks.py:total at add gains 0.31 [0.0")
     assert "Harmful: check checks.py:worse at add, -0." in said
-    assert "comparing verifiers: 8 of 16 cases run, 5 right;" in result.err
+    assert "comparing verifiers: 16 of 16 cases run, 11 right;" in result.err
     loaded = Calibration.load("calibration.json")
     assert [(row.node, row.verifier) for row in loaded.rows] == [(n, "check") for n in ("read", "add", "add", "reply")]
     assert (folder / "out/report.md").read_text().startswith("# What verifiers buy\n\n**Worth it: `check checks.py:t")
@@ -104,6 +105,18 @@ def test_verifiers_of_the_settings(sherlock, folder, monkeypatch):
     assert not (folder / "a.json").exists()
     rows = json.loads(sherlock("calibrate", "--json", "--verifier", "reply=sum").out)["rows"]
     assert [(row["node"], sorted(row["settings"])) for row in rows] == [("reply", ["function"])]
+
+
+def test_files_of_verifiers_are_relative_to_the_settings(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.sherlock.verifiers.all]\nuse = 'vote'\nverifiers = [{use = 'check', function = 'checks.py:total'}, "
+        "{use = 'resolve', prompt_file = 'again.md'}, {use = 'check', regex = '.*[.]py:.*'}]\n"
+    )
+    [table] = read_settings(tmp_path).values["verifiers"].values()
+    checked, again, matched = table["verifiers"]
+    assert checked["function"] == f"{tmp_path}/checks.py:total"
+    assert again["prompt_file"] == f"{tmp_path}/again.md"
+    assert matched["regex"] == ".*[.]py:.*"
 
 
 def test_the_order_of_an_analysis(sherlock, folder):
