@@ -64,7 +64,9 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(sherlock, folder):
     before = sorted(path.name for path in folder.iterdir())
     result = sherlock(*OK, "--dry-run")
     assert result.code == 0
-    assert result.out.startswith("At most 90 trials on 10 cases and 3 nodes: 270 node executions;")
+    assert result.out.startswith(
+        "At most 90 trials on 10 cases and 3 nodes: 285 node executions;"
+    )  # five probes of three nodes with them
     after = sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
     assert after == before
 
