@@ -92,6 +92,7 @@ async def aanalyze(
 class Analyst(Study[Analysis]):
     """One analysis; the settings are those of `aanalyze`."""
 
+    forgets = ("clean", "line")
     settlement: Settlement | None = None
 
     def forecasts(self, cases: int) -> Forecast:

@@ -103,6 +103,8 @@ async def acalibrate(
 class Calibrator(Study[Calibration]):
     """One calibration; the settings are those of `acalibrate`."""
 
+    forgets = ("verdict",)
+
     def __init__(
         self,
         graph: Any,

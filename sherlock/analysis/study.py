@@ -117,6 +117,9 @@ class Study(ABC, Generic[Result]):
     A kind of study says what it `forecasts`, does its `work`, and makes a `result` of it, however far the work got.
     """
 
+    forgets: tuple[str, ...] = ()
+    """The kinds of stored results that are this study's own, which a fresh start forgets."""
+
     def __init__(self, graph: Any, cases: Any, *, scorer: str | Callable[..., Any], **settings: Any) -> None:
         self.settings = Settings(**settings)
         self.records: list[CaseRecord] = []
@@ -200,9 +203,8 @@ class Study(ABC, Generic[Result]):
         effects = stand_ins(leaves, cases)
         store = Store(settings.store, self.workflow)
         if settings.fresh:
-            store.forget(f"clean/{identity}/")
-            store.forget(f"line/{identity}/")
-            store.forget(f"verdict/{identity}/")
+            for kind in self.forgets:
+                store.forget(f"{kind}/{identity}/")
         replayer = Replayer(
             graph=graph,
             score=scorer.score,
