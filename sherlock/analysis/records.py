@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from sherlock.interpose.calls import ModelCall
-from sherlock.models.energy import energy
+from sherlock.models.prices import Prices
 from sherlock.usage import NO_USAGE, Usage
 
 SHOWN = 600
@@ -77,9 +77,9 @@ class Totals:
         return self._usage if self._usage.usd is None else replace(self._usage, usd=math.fsum(self._usd))
 
 
-def metered(calls: Iterable[ModelCall]) -> Usage:
+def metered(calls: Iterable[ModelCall], prices: Prices) -> Usage:
     """What calls have cost, energy included; watt-hours are unknown as soon as those of one call are."""
-    return sum((replace(call.usage, wh=energy(call.model, call.usage)) for call in calls), NO_USAGE)
+    return sum((replace(call.usage, wh=prices.wh(call.model, call.usage)) for call in calls), NO_USAGE)
 
 
 def shown(text: str) -> str:

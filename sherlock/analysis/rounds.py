@@ -27,6 +27,7 @@ from sherlock.errors import MissingRecording, ModelError
 from sherlock.graph import WorkflowGraph
 from sherlock.interpose.nodes import Address, show_address
 from sherlock.lens import category_of, read_text
+from sherlock.models.prices import Prices
 from sherlock.usage import NO_USAGE, Usage
 
 RETRY_AFTER_S = 0.5
@@ -68,6 +69,7 @@ class Rounds:
     every_visit: bool
     concurrency: int
     on_done: OnDone
+    prices: Prices = field(default_factory=Prices)
     totals: Totals = field(default_factory=Totals)
     directives: dict[str, Directive] = field(default_factory=dict)
     others: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -136,7 +138,7 @@ class Rounds:
         for execution in sorted(run.executions.values(), key=lambda e: e.address):
             if not execution.is_container:
                 record.latencies.setdefault(execution.node, []).append(execution.latency_s)
-                spent = metered(execution.calls)
+                spent = metered(execution.calls, self.prices)
                 record.usage[execution.node] = record.usage.get(execution.node, NO_USAGE) + spent
         return record
 

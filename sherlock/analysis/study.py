@@ -227,6 +227,7 @@ class Study(ABC, Generic[Result]):
             every_visit=settings.visits == "all",
             concurrency=settings.concurrency,
             on_done=self.tell,
+            prices=prices,
         )
         replayer.share_key = self.rounds.share_key
 

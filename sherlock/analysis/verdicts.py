@@ -215,7 +215,7 @@ class Judge:
                 verdict = await run_verifier(entrant.verifier, subject, timeout_s=self.timeout_s)
         finally:
             scope.close()
-            seen = metered(scope.calls)
+            seen = metered(scope.calls, self.prices)
             self.rounds.spend(sum((call.usage for call in scope.calls if not call.replayed), NO_USAGE))
         if scope.refused is not None:
             raise scope.refused

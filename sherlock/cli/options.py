@@ -86,6 +86,7 @@ class Asked:
     )
     quiet: Annotated[bool, _flag("No progress, and of the report one sentence only.", _SHOW, "--quiet")] = False
     prices: Mapping[str, Any] = field(default_factory=dict)
+    energy: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
 
 
@@ -203,7 +204,7 @@ class AskedPlan(Asked):
 
 
 KINDS: tuple[type[Asked], ...] = (AskedAnalyze, AskedCalibrate, AskedPlan)
-_TABLES = ("prices", "verifiers")
+_TABLES = ("energy", "prices", "verifiers")
 """Keys that are tables in the settings, and no options."""
 
 

@@ -198,7 +198,7 @@ class _Planning:
                 concurrency=want.concurrency,
                 progress=self.watch,
                 config=config(want.config),
-                prices=Prices(want.prices),
+                prices=Prices(want.prices, want.energy),
                 output_key=want.output_key,
                 verifier_timeout_s=want.verifier_timeout_s,
             )

@@ -222,7 +222,7 @@ def study_settings(want: AskedStudy, watch: "Watch") -> dict[str, Any]:
         "progress": watch,
         "config": config(want.config),
         "context": None,
-        "prices": Prices(want.prices),
+        "prices": Prices(want.prices, want.energy),
         "output_key": want.output_key,
         "fresh": not want.resume,
     }

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sherlock.errors import ModelError
-from sherlock.usage import Usage
+from sherlock.models.energy import energy
+from sherlock.usage import Energy, Usage
 
 _MAP_FILE = "model_prices_and_context_window_backup.json"
 _ON_OWN_MACHINE = {"ollama", "lemonade"}
@@ -46,11 +47,21 @@ class Prices:
 
     `table` holds the user's own, which come first: `{"openai/gpt-4o": {"input": 2.5, "output": 10, "cached": 1.25}}`
     in USD per million tokens; without `cached`, cached tokens cost as much as others. A model is found under its name
-    as given, without its provider, and without a date at its end. A malformed table is a `ModelError`.
+    as given, without its provider, and without a date at its end. `energy_table` is the user's own for watt-hours, as
+    `sherlock.models.energy` takes it. A malformed table is a `ModelError`.
     """
 
-    def __init__(self, table: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    def __init__(
+        self,
+        table: Mapping[str, Mapping[str, float]] | None = None,
+        energy_table: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._energy = dict(energy_table or {})
         self._own = {model: _own_price(model, entry) for model, entry in (table or {}).items()}
+
+    def wh(self, model: str, usage: Usage) -> Energy | None:
+        """The watt-hours of `usage` of `model`; None when they are unknown."""
+        return energy(model, usage, self._energy)
 
     def usd(self, model: str, usage: Usage, *, base_url: str | None = None) -> float | None:
         """What `usage` of `model` costs; None when the price is unknown.

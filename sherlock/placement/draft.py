@@ -30,7 +30,7 @@ from sherlock.usage import Energy
 Scores = Mapping[str, tuple[float, float]]
 """By case id, the score without verifiers, and under a plan that was chosen without the case."""
 
-NOTHING_HELPED = "Run whole on cases that they were not chosen on, plans gained nothing, so no verifier is placed."
+PLANS_LOST = "Run whole on cases that they were not chosen on, plans lost score, so no verifier is placed."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +85,10 @@ class Draft:
         return Jointly(chosen=self.pick(), basis="modelled", notes=(f"No promise: {why}.",))
 
     def suffices(self, pairs: Collection[tuple[float, float]]) -> bool:
-        """Whether whole runs show what was wanted: the score that is asked for, or any gain at all."""
+        """Whether whole runs show what was wanted: the score that is asked for, or no loss."""
         if self.choice.levels > 1 and self.choice.slo.min_accuracy is not None:
             return _mean([after for _, after in pairs]) >= self.choice.slo.min_accuracy - ROUNDING
-        return _mean([after - before for before, after in pairs]) > ROUNDING
+        return _mean([after - before for before, after in pairs]) > -ROUNDING
 
     def jointly(self, runs: Sequence[Scores], parts: Sequence[Sequence[str]]) -> Jointly:
         """Take the first level of `runs` that suffices, and promise what that way of choosing kept.
@@ -111,7 +111,7 @@ class Draft:
             chosen=chosen,
             basis="measured jointly",
             promise=promised,
-            notes=(NOTHING_HELPED,) if level is None and self.pick() else (),
+            notes=(PLANS_LOST,) if level is None and self.pick() else (),
         )
 
     def _level(self, runs: Sequence[Scores]) -> int | None:

@@ -13,6 +13,7 @@ from sherlock.analysis.calibrate import entrant
 from sherlock.analysis.calibration import Calibration
 from sherlock.analysis.faults import PAPER
 from sherlock.analysis.study import Progress
+from sherlock.analysis.verdicts import Entrant
 from sherlock.cases import Case, read_cases
 from sherlock.errors import PlanError, PlanMismatch
 from sherlock.graph import WorkflowGraph, difference
@@ -132,6 +133,7 @@ class Planner:
         self._joint: JointRuns | None = None
         self._stopped: str | None = None
         self._ended: str | None = None
+        self._entrants: dict[str, Entrant] = {}
 
     def stop(self, reason: str) -> None:
         """End the whole runs early, from any thread; the plan then promises nothing that was not measured."""
@@ -222,7 +224,7 @@ class Planner:
         """The score of each case without verifiers, and under the plan chosen without its part of the cases."""
         plans = {}
         for part in parts if draft.pick(level) else ():  # a plan that places nothing keeps what there is
-            plans.update(dict.fromkeys(part, _entrants(draft.pick(level, without=part))))
+            plans.update(dict.fromkeys(part, self._placements(draft.pick(level, without=part))))
         settings = draft.calibration.settings
         self._joint = JointRuns(
             self.graph,
@@ -238,7 +240,7 @@ class Planner:
             confidence=settings.get("confidence", 0.95),
             top=1,
             margin=0.10,
-            limits=self.limits or Limits(),
+            limits=self._limits_left(),
             store=self.store,
             concurrency=self.concurrency,
             recordings=self.recordings,
@@ -256,9 +258,28 @@ class Planner:
         self._ended = self._joint.partial
         return scores
 
+    def _placements(self, chosen: Chosen) -> Placements:
+        """The verifiers of a plan, each made once."""
+        for row in chosen.values():
+            if row.label not in self._entrants:
+                self._entrants[row.label] = entrant({"use": row.verifier, **row.settings})
+        return {node: self._entrants[row.label] for node, row in chosen.items()}
 
-def _entrants(chosen: Chosen) -> Placements:
-    return {node: entrant({"use": row.verifier, **row.settings}) for node, row in chosen.items()}
+    def _limits_left(self) -> Limits:
+        """The limits are on all whole runs together, however many plans are run."""
+        limits = self.limits or Limits()
+        if self._joint is None:
+            return limits
+        budget = self._joint.rounds.budget
+        spent = {
+            "usd": budget.spent.usd or 0.0,
+            "tokens": budget.spent.tokens,
+            "calls": budget.calls_begun,
+            "seconds": self._joint.elapsed_s,
+        }
+        left = {name: getattr(limits, name) for name in spent}
+        self.limits = Limits(**{name: most and max(0, most - spent[name]) for name, most in left.items()})
+        return self.limits
 
 
 def _told(plan: Plan) -> str:
