@@ -131,7 +131,7 @@ class Draft:
             objective=self.choice.objective,
             slo=self.choice.slo,
             rejected=(*rows_of(self.calibration)[1], *self._rejected(chosen)),
-            notes=jointly.notes if jointly else (),
+            notes=(*(jointly.notes if jointly else ()), *self._failing(chosen)),
             fingerprint=self.workflow.fingerprint,
             nodes={
                 name: NodeFigures(latency_s=work.mean_latency_s, usd=work.usd)
@@ -139,6 +139,16 @@ class Draft:
             },
             graph=self.workflow.describe(),
         )
+
+    def _failing(self, chosen: Chosen) -> list[str]:
+        """What is placed though it did not always judge."""
+        found = [self.calibration.row(row.node, row.label) for _, row in sorted(chosen.items())]
+        return [
+            f"{row.label} at {row.node!r} gave no verdict on {row.failures} of {row.verifications} outputs "
+            f"({row.failure}); at run time that is an error, unless the policy's on_failure is 'open'."
+            for row in found
+            if row is not None and row.failures
+        ]
 
     def _placement(self, row: Row) -> Placement:
         found = self.calibration.row(row.node, row.label)

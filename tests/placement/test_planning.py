@@ -496,6 +496,21 @@ def test_instances_and_rows_that_failed_or_lost_are_turned_down_with_the_reason(
     assert failed.startswith("it gave no verdict at all (raised: ")
 
 
+def moody(text, subject):
+    if subject.inputs["x"] == 3:
+        raise RuntimeError("not today")
+    return True if text == "right" else (False, "right")
+
+
+def test_a_verifier_that_did_not_always_judge_is_placed_with_a_note():
+    plan = planned(calibration=measured({"b": [use(moody)]}), **WHOLE)
+    assert placed(plan) == {"b": "moody"}
+    [note] = plan.notes
+    assert note.startswith(
+        'check {"function": "test_planning:moody"} at \'b\' gave no verdict on 2 of 24 outputs (raised: '
+    )
+
+
 def test_artefacts_of_different_graphs():
     calibration = measured({"b": [use(always_right)]})
     with pytest.raises(PlanMismatch, match="of different graphs"):
