@@ -1,11 +1,25 @@
-"""Exact checks of the two sums, for the verifier `check`: a sum that fails is asked for again, not put right here."""
+"""Exact checks for the verifier `check`: what fails is asked for again, not put right here."""
 
 import json
+import re
 from typing import Any
 
 import graph as desk
-from catalogue import fee_of
+from catalogue import fee_of, price_of
 from prompts import summed
+
+
+def order(text: str, subject: Any) -> bool:
+    """Whether customer, city and two things stand in the e-mail that `intake` read, and the shop has the things.
+
+    It cannot tell which of two cities is the address.
+    """
+    body, _, _ = desk.text_in(subject.inputs.get("email")).partition("\nP.S.")
+    found = desk.order_in(text)
+    things = found["items"]
+    words = [found["name"], found["city"], *things]
+    stand_there = all(word and re.search(rf"\b{re.escape(word)}\b", body) for word in words)
+    return stand_there and len(set(things)) == 2 and all(map(price_of, things))
 
 
 def goods(text: str, subject: Any) -> bool:

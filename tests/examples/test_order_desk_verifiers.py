@@ -56,10 +56,11 @@ def _located(value):
 # the exact checks
 
 
-def test_gold_passes_both_checks():
-    goods, total = of("checks.py", "goods"), of("checks.py", "total")
+def test_gold_passes_all_checks():
+    order, goods, total = (of("checks.py", name) for name in ("order", "goods", "total"))
     for case in cases():
         gold = case.references
+        assert order(gold["intake"], subject("intake", gold["intake"], case.inputs))
         state = {"prices": json.loads(gold["stock"]), "goods": gold["subtotal"], "van": gold["shipping"]}
         assert goods(gold["subtotal"], subject("subtotal", gold["subtotal"], state))
         assert total(gold["work_total"], subject("work_total", gold["work_total"], state))
@@ -77,6 +78,32 @@ def test_a_total_must_add_the_fee_to_the_goods(text):
     total, read = of("checks.py", "total"), {"goods": "5 + 7 = 12", "van": "green"}
     assert total("12 + 3 = 15", subject("work_total", "", read))
     assert not total(text, subject("work_total", text, read))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"name": "Eva"},
+        {"name": ""},
+        {"city": "Zürich"},
+        {"city": "Zur"},
+        {"items": ["bowl", "rope"]},
+        {"items": ["bowl", "bowl"]},
+        {"items": ["bowl"]},
+        {"items": ["bowl", "flat"]},
+        {"items": ["bowl", "table"]},
+        {"items": "bowl"},
+    ],
+)
+def test_an_order_must_stand_in_the_email_and_be_in_stock(changed):
+    order = of("checks.py", "order")
+    email = "Greetings from Zurich! For my flat I need a bowl and a hat. Yours, Max\nP.S. I love the table, Eva too."
+    right = {"name": "Max", "city": "Zurich", "items": ["bowl", "hat"]}
+    read = subject("intake", "", {"email": email})
+    assert order(json.dumps(right), read)
+    assert not order(json.dumps({**right, **changed}), read)
+    assert not order("Error", read)
+    assert not order(json.dumps(right), subject("intake", "", {}))
 
 
 def test_checks_go_by_what_the_step_read_even_if_that_is_wrong():
