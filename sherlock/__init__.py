@@ -25,10 +25,22 @@ if TYPE_CHECKING:
     from sherlock.placement.slo import SLO as SLO
     from sherlock.registry import make_verifier as make_verifier
     from sherlock.registry import verifiers as verifiers
+    from sherlock.runtime.effects import effect_key as effect_key
+    from sherlock.runtime.events import Committed as Committed
+    from sherlock.runtime.events import RolledBack as RolledBack
+    from sherlock.runtime.events import RunFinished as RunFinished
+    from sherlock.runtime.events import RunReport as RunReport
+    from sherlock.runtime.events import VerdictReached as VerdictReached
+    from sherlock.runtime.events import VerificationStarted as VerificationStarted
+    from sherlock.runtime.events import VerifierFailed as VerifierFailed
+    from sherlock.runtime.guard import GuardedGraph as GuardedGraph
+    from sherlock.runtime.guard import guard as guard
+    from sherlock.runtime.policy import Policy as Policy
     from sherlock.side_effects import effects as effects
     from sherlock.usage import Energy as Energy
     from sherlock.usage import Limits as Limits
     from sherlock.usage import Usage as Usage
+    from sherlock.verified_nodes import verified as verified
     from sherlock.verifier import Subject as Subject
     from sherlock.verifier import Verdict as Verdict
     from sherlock.verifier import Verifier as Verifier
@@ -65,10 +77,23 @@ _HOME = {
     "calibrate": "sherlock.calls",
     "analyze": "sherlock.calls",
     "effects": "sherlock.side_effects",
+    "verified": "sherlock.verified_nodes",
+    "Policy": "sherlock.runtime.policy",
+    "guard": "sherlock.runtime.guard",
+    "GuardedGraph": "sherlock.runtime.guard",
+    "effect_key": "sherlock.runtime.effects",
+    **dict.fromkeys(
+        (
+            *("VerificationStarted", "VerdictReached", "VerifierFailed", "Committed", "RolledBack", "RunFinished"),
+            "RunReport",
+        ),
+        "sherlock.runtime.events",
+    ),
 }
 _ERRORS = (
     *("SherlockError", "ArtefactError", "GraphError", "CasesError", "InjectionError", "StoreError", "ModelError"),
     *("MissingRecording", "LimitReached", "PlanError", "PlanMismatch", "VerifierError", "VerifierNotFound"),
+    "OutputRejected",
     *("SpeculationError", "RollbackLimit", "NotRevertible"),
 )
 _MODULES = ("errors", "faults", "models")

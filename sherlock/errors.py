@@ -12,10 +12,13 @@ SherlockError
 │   └── PlanMismatch      a plan is for another graph
 ├── VerifierError         a verifier failed and the policy fails closed
 │   └── VerifierNotFound  no verifier of that name
+├── OutputRejected        a verifier rejected an output whose rejection is to be raised
 └── SpeculationError      the runtime could not keep its promise
     ├── RollbackLimit     too many rollbacks in one run
     └── NotRevertible     an effect that cannot be undone
 """
+
+from typing import Any
 
 
 class SherlockError(Exception):
@@ -68,6 +71,18 @@ class VerifierError(SherlockError):
 
 class VerifierNotFound(VerifierError):
     """No verifier of that name is installed."""
+
+
+class OutputRejected(SherlockError):
+    """A verifier rejected an output, and `on_reject` is `raise`; what is None was not told."""
+
+    def __init__(
+        self, message: str, *, node: str | None = None, rationale: str | None = None, verdict: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.node = node
+        self.rationale = rationale
+        self.verdict = verdict
 
 
 class SpeculationError(SherlockError):
