@@ -122,22 +122,6 @@ def is_sent(address: Address) -> bool:
     return address[-1][2] >= 0
 
 
-def follows(address: Address, at: Address) -> bool:
-    """Whether `address` is `at` itself, encloses it, lies in it, or comes after it."""
-    for mine, its in zip(address, at, strict=False):
-        if mine != its:
-            return mine[0] > its[0]
-    return True
-
-
-def precedes(address: Address, at: Address) -> bool:
-    """Whether `address` was over before `at` began, whatever took how long."""
-    for mine, its in zip(address, at, strict=False):
-        if mine != its:
-            return mine[0] < its[0]
-    return False
-
-
 def private(value: Any) -> Any:
     """A deep copy, so that a node that changes what it was given changes nobody else's; else the value itself."""
     if value is None or isinstance(value, str | int | float | bool):

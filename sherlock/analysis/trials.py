@@ -13,7 +13,7 @@ from typing import Any
 
 from sherlock.analysis import context
 from sherlock.analysis.directive import Directive, system_text
-from sherlock.analysis.executions import CleanRun, Execution, Injection, is_sent, precedes
+from sherlock.analysis.executions import CleanRun, Execution, Injection, is_sent
 from sherlock.analysis.faults import KINDS, PAPER, Drawn, Fault, FaultContext, Kind, corrupt_update, draw
 from sherlock.canonical import digest
 from sherlock.errors import InjectionError

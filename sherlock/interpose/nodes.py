@@ -84,6 +84,22 @@ def show_address(address: Address) -> str:
     )
 
 
+def follows(address: Address, at: Address) -> bool:
+    """Whether `address` is `at` itself, encloses it, lies in it, or comes after it."""
+    for mine, its in zip(address, at, strict=False):
+        if mine != its:
+            return mine[0] > its[0]
+    return True
+
+
+def precedes(address: Address, at: Address) -> bool:
+    """Whether `address` was over before `at` began, whatever took how long."""
+    for mine, its in zip(address, at, strict=False):
+        if mine != its:
+            return mine[0] < its[0]
+    return False
+
+
 def leaf_nodes(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[tuple[str, PregelNode]]:
     """The nodes of a compiled graph, those of its subgraphs in place of the subgraphs, with their full names."""
     for name, node in graph.nodes.items():
