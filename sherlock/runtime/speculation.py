@@ -97,7 +97,7 @@ def _within_window(node: str, policy: Policy, learner: Learner, levels: Sequence
     verifier_s = learner.verifier_latency(node, _TAIL if policy.budget is None else 0.5)
     if verifier_s is None:
         return len(levels), "max_depth"
-    lengths = _lengths(levels, learner)
+    lengths = _lengths(node, levels, learner)
     ended = _ended(lengths, verifier_s)
     if ended < len(levels) and verifier_s - sum(lengths[:ended]) > learner.rollback_s:
         ended += 1
@@ -107,7 +107,7 @@ def _within_window(node: str, policy: Policy, learner: Learner, levels: Sequence
 def _worth(node: str, learner: Learner, levels: Sequence[Collection[str]], deepest: int) -> int:
     """The depth, 0 to `deepest`, with the greatest expected gain in seconds; of equals the least deep."""
     verifier_s = learner.verifier_latency(node)
-    lengths = _lengths(levels[:deepest], learner)
+    lengths = _lengths(node, levels[:deepest], learner)
     if verifier_s is None or not any(lengths):
         return deepest
     match_rate = learner.match_rate(node).upper
@@ -115,7 +115,7 @@ def _worth(node: str, learner: Learner, levels: Sequence[Collection[str]], deepe
     lost = learner.rollback_s
     gains = [0.0]
     for level, begin, end in zip(levels, begins, begins[1:], strict=False):
-        lost += sum(_under_way(node, verifier_s - begin, learner) for node in level)
+        lost += sum(_under_way(name, verifier_s - begin, learner) for name in level)
         gains.append(match_rate * min(verifier_s, end) - (1 - match_rate) * lost)
     return gains.index(max(gains))
 
@@ -151,18 +151,18 @@ def _cost(level: Collection[str], learner: Learner) -> float | None:
     return total
 
 
-def _lengths(levels: Sequence[Collection[str]], learner: Learner) -> list[float]:
-    """The usual seconds of each level."""
-    known = {node: learner.latency(node) or 0.0 for level in levels for node in level}
-    return [_seconds(level, known) for level in levels]
+def _lengths(node: str, levels: Sequence[Collection[str]], learner: Learner) -> list[float]:
+    """The usual seconds of each level below a node."""
+    known = {name: learner.latency(name) or 0.0 for level in levels for name in level}
+    return [_seconds(level, known, node) for level in levels]
 
 
-def _seconds(level: Collection[str], latency_s: Mapping[str, float]) -> float:
+def _seconds(level: Collection[str], latency_s: Mapping[str, float], beside: str = "") -> float:
     """The time of a level's slowest step; the nodes of one subgraph are taken to run one after another."""
     steps: dict[str, float] = {}
-    for node in level:
-        step = step_of(node)
-        steps[step] = steps.get(step, 0.0) + latency_s.get(node, 0.0)
+    for name in level:
+        step = step_of(name, beside)
+        steps[step] = steps.get(step, 0.0) + latency_s.get(name, 0.0)
     return max(steps.values(), default=0.0)
 
 
