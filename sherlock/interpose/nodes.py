@@ -66,9 +66,11 @@ def hooked(hook: NodeHook) -> Iterator[None]:
         _hook.reset(token)
 
 
-def interpose(graph: CompiledStateGraph[Any, Any, Any, Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """Return a copy of `graph` whose nodes, and those of its subgraphs, can be hooked."""
-    return cast("CompiledStateGraph[Any, Any, Any, Any]", _interposed(graph, prefix=""))
+def interpose(
+    graph: CompiledStateGraph[Any, Any, Any, Any], hook: NodeHook | None = None
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return a copy of `graph` whose nodes, and those of its subgraphs, can be hooked, or always have this `hook`."""
+    return cast("CompiledStateGraph[Any, Any, Any, Any]", _interposed(graph, "", hook))
 
 
 def full_name(prefix: str, name: str) -> str:
@@ -110,30 +112,35 @@ def leaf_nodes(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[
             yield full, node
 
 
-def _interposed(graph: Pregel[Any, Any, Any, Any], prefix: str) -> Pregel[Any, Any, Any, Any]:
+def _interposed(
+    graph: Pregel[Any, Any, Any, Any], prefix: str, hook: NodeHook | None
+) -> Pregel[Any, Any, Any, Any]:
     twin = copy.copy(graph)
-    twin.nodes = {name: _wrap(node, name, full_name(prefix, name)) for name, node in graph.nodes.items()}
+    twin.nodes = {name: _wrap(node, name, full_name(prefix, name), hook) for name, node in graph.nodes.items()}
     return twin
 
 
-def _wrap(node: PregelNode, name: str, full: str) -> PregelNode:
-    writers = [w if isinstance(w, ChannelWrite) else _Router(w, name, full) for w in node.writers]
+def _wrap(node: PregelNode, name: str, full: str, hook: NodeHook | None) -> PregelNode:
+    writers = [w if isinstance(w, ChannelWrite) else _Router(w, name, full, hook) for w in node.writers]
     if node.bound is DEFAULT_BOUND:  # the start, whose routers may call models too
         return node.copy({"writers": writers})
     inner = node.bound
     subgraphs = node.subgraphs
     if isinstance(inner, Pregel):
-        inner = _interposed(inner, full)
+        inner = _interposed(inner, full, hook)
         subgraphs = [inner if sub is node.bound else sub for sub in subgraphs]
-    bound = _Interposed(inner, name, full, is_container=inner is not node.bound)
+    bound = _Interposed(inner, name, full, hook, is_container=inner is not node.bound)
     return node.copy({"bound": bound, "writers": writers, "subgraphs": subgraphs})
 
 
 class _Interposed(Runnable[Any, Any]):
     """A node's own runnable, behind the hook of the current context."""
 
-    def __init__(self, inner: Runnable[Any, Any], name: str, full: str, *, is_container: bool) -> None:
+    def __init__(
+        self, inner: Runnable[Any, Any], name: str, full: str, hook: NodeHook | None, *, is_container: bool
+    ) -> None:
         self.inner = inner
+        self.hook = hook
         self.node = self.name = name
         self.full = full
         self.is_container = is_container
@@ -142,7 +149,7 @@ class _Interposed(Runnable[Any, Any]):
         return self.inner.invoke(input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        hook = _hook.get()
+        hook = self.hook or _hook.get()
         if hook is None or config is None:
             return await self.inner.ainvoke(input, config, **kwargs)
         visit = _visit(self, config)
@@ -161,8 +168,9 @@ class _Interposed(Runnable[Any, Any]):
 class _Router(Runnable[Any, Any]):
     """The function of a conditional edge, which runs after its node and may call models too."""
 
-    def __init__(self, inner: Runnable[Any, Any], name: str, full: str) -> None:
+    def __init__(self, inner: Runnable[Any, Any], name: str, full: str, hook: NodeHook | None) -> None:
         self.inner = inner
+        self.hook = hook
         self.node = self.name = name
         self.full = full
         self.is_container = False
@@ -171,7 +179,7 @@ class _Router(Runnable[Any, Any]):
         return self.inner.invoke(input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        hook = _hook.get()
+        hook = self.hook or _hook.get()
         if hook is None or config is None:
             return await self.inner.ainvoke(input, config, **kwargs)
         with hook.routing(_visit(self, config)):

@@ -67,6 +67,13 @@ class OverlayStore(BaseStore):
         with self._lock:
             return copy.deepcopy(self._writes)
 
+    def clear(self) -> None:
+        """Forget every write."""
+        with self._lock:
+            self._entries.clear()
+            self._once_deleted.clear()
+            self._writes.clear()
+
     def replay(self, ops: Iterable[PutOp]) -> None:
         """Apply earlier writes, in order, as if each had just been made here."""
         self._apply([_snapshot(op) for op in ops])

@@ -1,0 +1,80 @@
+"""The books of one run: its events as they are told, and the report at its end."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from sherlock.runtime.events import Event, Flagged, RolledBack, RunReport, RunUsage, VerdictReached, VerifierFailed
+from sherlock.runtime.record import Record
+from sherlock.usage import NO_USAGE, Usage
+
+_log = logging.getLogger("sherlock")
+T = TypeVar("T", bound=Event)
+
+
+class Ledger:
+    """Takes down what happens in a run, and tells `on_event`."""
+
+    def __init__(self, run_id: str, on_event: Callable[[Event], None] | None) -> None:
+        self.run_id = run_id
+        self.executions = 0
+        self.node_usage: Usage = NO_USAGE
+        self.verifier_usage: Usage = NO_USAGE
+        self.resumed_s: float | None = None
+        """When the run last went on after a rollback, until the first node runs again."""
+        self.end = "cancelled"
+        self.notes: list[str] = []
+        self._on_event = on_event
+        self._events: list[Event] = []
+        self._wasted: list[str] = []
+        self._t_exec = 0.0
+        self._t_vrf = 0.0
+
+    def tell(self, event: Event) -> None:
+        """Keep an event and hand it on. What the callback raises is logged, and harms nothing."""
+        if isinstance(event, VerdictReached | VerifierFailed | RolledBack | Flagged):
+            self._events.append(event)
+        _log.debug("%s", event)
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                _log.exception("the callback on_event raised at %s", type(event).__name__)
+
+    def wasted(self, record: Record) -> None:
+        """An execution was thrown away."""
+        self._wasted.append(record.label)
+
+    def kept(self, record: Record) -> None:
+        """An execution is final."""
+        self._t_exec = max(self._t_exec, record.ended_s)
+
+    def resumed(self, at_s: float) -> None:
+        """An attempt begins again."""
+        self.resumed_s = at_s
+
+    def ended(self, end: str, at_s: float) -> None:
+        """The run has ended, all verdicts in."""
+        self.end, self._t_vrf = "failed" if end == "error" else end, at_s
+
+    def report(self, at_s: float) -> RunReport:
+        """All of it."""
+        rolled_back = self._of(RolledBack)
+        return RunReport(
+            run_id=self.run_id,
+            t_exec_s=self._t_exec,
+            t_vrf_s=self._t_vrf or at_s,
+            verdicts=self._of(VerdictReached),
+            failures=self._of(VerifierFailed),
+            rolled_back=rolled_back,
+            rollbacks=len(rolled_back),
+            node_executions=self.executions,
+            wasted_executions=len(self._wasted),
+            flagged=self._of(Flagged),
+            usage=RunUsage(nodes=self.node_usage, verifiers=self.verifier_usage),
+            notes=tuple(self.notes),
+            end=self.end,
+        )
+
+    def _of(self, kind: type[T]) -> tuple[T, ...]:
+        return tuple(event for event in self._events if isinstance(event, kind))

@@ -1,0 +1,520 @@
+"""One guarded run: drives LangGraph in attempts as the machine says, and gives out what is committed.
+
+Three kinds of tasks belong to a run. The *pump* iterates over LangGraph's own stream of the current attempt. The
+*director* carries out the machine's commands one after another. Executions and verifications report to the machine
+when they end. The consumer takes from the released chunks, and no superstep begins unless it is waiting for one.
+"""
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph._internal._constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_RESUME_MAP,
+    CONFIG_KEY_THREAD_ID,
+)
+from langgraph.errors import GraphRecursionError
+
+from sherlock.errors import RollbackLimit, SherlockError
+from sherlock.interpose.journal import JournalStore
+from sherlock.interpose.nodes import follows, hooked
+from sherlock.models.prices import Prices
+from sherlock.runtime import machine as m
+from sherlock.runtime.checks import check
+from sherlock.runtime.chunks import Form, Held, step_of
+from sherlock.runtime.effects import Effects
+from sherlock.runtime.events import Committed, Event, Flagged, RolledBack, RunFinished
+from sherlock.runtime.gate import Gate
+from sherlock.runtime.hook import RunHook
+from sherlock.runtime.ledger import Ledger
+from sherlock.runtime.record import Record
+from sherlock.usage import Usage
+
+if TYPE_CHECKING:
+    from sherlock.runtime.guard import GuardedGraph
+
+
+
+class Run:
+    """A run of `graph` on `value`. The arguments are those of LangGraph's `astream`."""
+
+    def __init__(
+        self,
+        graph: "GuardedGraph",
+        value: Any,
+        config: RunnableConfig,
+        form: Form,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.graph = graph
+        self.guard = graph.guard
+        self.places = self.guard.places
+        self.policy = self.guard.policy
+        self.prices: Prices = self.guard.prices
+        self.in_flight = self.guard.in_flight
+        self.form = form
+        self.value = value
+        self.config = config
+        self.options = dict(options)
+        self.durability = self.options.pop("durability", None) or config[CONF].get(CONFIG_KEY_DURABILITY) or "async"
+        self.id = str(uuid.uuid4())
+        self.hook = RunHook(self)
+        self.held = Held()
+        self.ledger = Ledger(self.id, self.guard.on_event)
+        self.attempt = 0
+        self.recursion_limit: int | None = None
+        self.store = JournalStore(graph.store) if graph.store is not None else None
+        self.effects = Effects(self)
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._commands: deque[m.Command] = deque()
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
+        """Set, and replaced, whenever something has changed that a superstep, or the consumer, may be waiting for."""
+        self._pulling = False
+        self._pump: asyncio.Task[None] | None = None
+        self._director: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._checks: dict[int, asyncio.Task[None]] = {}
+        self._over = False
+        self._failure: BaseException | None = None
+        self._attempt_error: BaseException | None = None
+        self._broken: Exception | None = None
+        self._puts = 0
+        self._base_step = -2
+        self._spent_waste = 0.0
+
+    # The consumer's side
+
+    async def stream(self) -> AsyncIterator[Any]:
+        """Give out the chunks, and raise what ends the run."""
+        try:
+            await self._prepare()
+            self._director = asyncio.ensure_future(self._direct())
+            while True:
+                self._pulling = True
+                self._notify()
+                while not self.held.released and not self._over:
+                    await self._next_move()
+                self._pulling = False
+                if not self.held.released:
+                    break
+                yield self.held.released.popleft()
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            await _surely(self._close())
+
+    async def _prepare(self) -> None:
+        configurable = self.config[CONF]
+        base = self.graph.base_checkpointer(self.config)
+        if base is None and CONFIG_KEY_THREAD_ID not in configurable:
+            self.config = {**self.config, CONF: {**configurable, CONFIG_KEY_THREAD_ID: self.id}}
+        self.recursion_limit = self.config["recursion_limit"]
+        self.gate = Gate(base, durability=self.durability, config=self.config, on_step=self._on_step)
+        saved = await self.gate.load()
+        self._base_step = saved.metadata["step"] if saved is not None else -2
+        self.machine = m.Machine(
+            ended=self._base_step, max_rollbacks=self.policy.max_rollbacks, on_limit=self.policy.on_limit
+        )
+        if saved is not None:
+            await self.effects.take_up(saved)
+
+    async def _close(self) -> None:
+        """End everything that the run has started, and wait until it is gone."""
+        self._over = True
+        for task in [self._director, self._pump]:
+            if task is not None:
+                await self.end(task)
+        for each in list(self._checks.values()):
+            await self.end(each)
+        await self.effects.undo_uncommitted()
+        for each in list(self._tasks):
+            await self.end(each)
+        report = self.ledger.report(self.now())
+        self.guard.keep(report)
+        self.ledger.tell(RunFinished(run_id=self.id, at_s=self.now(), report=report))
+
+    # What executions, verifications and LangGraph tell
+
+    def handle(self, event: m.Event) -> None:
+        """Tell the machine, and have what it says done."""
+        self._commands.extend(self.machine.handle(event))
+        if self._commands:
+            self._wake.set()
+        self._notify()
+
+    async def _on_step(self, step: int, within: tuple[Any, ...] = ()) -> None:
+        """A superstep has ended: wait until the next may begin."""
+        if not within:
+            self._puts += 1
+            self.handle(m.StepEnded(step=step))
+            self._check_limit(step)
+        else:
+            self.handle(m.StepEnded(step=step, within=within))
+        while self._commands or not self._pulling or not self.machine.may_go_on(step, within):
+            await self._next_move()
+
+    def _check_limit(self, step: int) -> None:
+        assert self.recursion_limit is not None
+        if step > self._base_step + self.recursion_limit + 1:
+            raise GraphRecursionError(_out_of_steps(self.recursion_limit))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the attempt is being ended to begin another."""
+        return self.machine.phase in ("stopping", "idle") and not self._over
+
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return self._loop.time() - self._began
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """A task of the run, which does not outlive it."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._gone)
+        return task
+
+    def _gone(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # else Python reports that nobody looked at it
+
+    async def end(self, task: "asyncio.Task[Any]") -> None:
+        """Cancel a task, if it runs, and wait until it is gone."""
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=1.0)
+
+    def soon(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call on the run's loop, from whichever thread."""
+        try:
+            same = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            same = False
+        if same:
+            call(*arguments)
+        else:
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # The stream
+
+    def _take(self, chunk: Any, attempt: int) -> None:
+        ns, mode, payload = self.form.read(chunk)
+        repeats_start = attempt > 1 and self._puts == 0 and not ns
+        if repeats_start and (mode in ("values", "checkpoints") or _is_checkpoint(mode, payload)):
+            return  # of the superstep before, which was reported in its time
+        step = step_of(
+            mode,
+            payload,
+            ns,
+            ended=self.machine.ended,
+            begun=self.hook.begun,
+            task_steps=self.hook.task_steps,
+        )
+        self._put(step, chunk)
+
+    def take_own(self, record: Record, chunk: tuple[tuple[str, ...], str, Any]) -> None:
+        """Take in what an execution streams by itself."""
+        self._put(record.at[0][0], self.form.write(*chunk))
+
+    def _put(self, step: int, chunk: Any) -> None:
+        self.held.put(step, chunk, self.machine.committed)
+        self._notify()
+
+    # Attempts
+
+    def _launch(self) -> None:
+        self.attempt += 1
+        self._puts = 0
+        self._attempt_error = None
+        self.hook.interrupted, self.hook.begun = False, self.machine.ended
+        self._pump = asyncio.ensure_future(self._pumped(self.attempt))
+
+    async def _pumped(self, attempt: int) -> None:
+        view = self.gate.view()
+        twin = self.graph.attempt_of(view, self.store)
+        value, config = (self.value, self.config) if attempt == 1 else (None, self._going_on())
+        end: m.End | None = "done"
+        chunks = None
+        try:
+            with hooked(self.hook):
+                chunks = twin.astream(
+                    value,
+                    config,
+                    stream_mode=self.form.stream_mode,
+                    subgraphs=self.form.subgraphs,
+                    version=self.form.version,
+                    durability="sync",
+                    **self.options,
+                )
+                async for chunk in chunks:
+                    self._take(chunk, attempt)
+                    while self.held.released or not self._pulling:
+                        await self._next_move()
+            end = "interrupted" if self.hook.interrupted else "done"
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            end = None
+        except Exception as error:  # noqa: BLE001  (whatever the user's graph raises is how this attempt ends)
+            self._attempt_error, end = _named(error, self.recursion_limit), "error"
+        finally:
+            if chunks is not None:
+                await chunks.aclose()  # type: ignore[attr-defined]
+            view.close()
+        self.handle(m.AttemptEnded(end=end))
+
+    def _going_on(self) -> RunnableConfig:
+        """The config of an attempt that begins at the gate's head."""
+        configurable = {**self.config[CONF]}
+        configurable.pop(CONFIG_KEY_CHECKPOINT_ID, None)
+        resume = getattr(self.value, "resume", None)
+        if isinstance(resume, dict):
+            configurable[CONFIG_KEY_RESUME_MAP] = resume
+        assert self.recursion_limit is not None
+        used = self.machine.ended - self._base_step
+        return {**self.config, CONF: configurable, "recursion_limit": max(1, self.recursion_limit - used)}
+
+    # Commands
+
+    async def _direct(self) -> None:
+        self._launch()
+        try:
+            while self.machine.phase != "over" or self._commands:
+                while not self._commands:
+                    self._wake.clear()
+                    await self._wake.wait()
+                command = self._commands[0]
+                try:
+                    await _DO[type(command)](self, command)
+                finally:
+                    self._commands.popleft()
+                    self._notify()
+        except Exception as error:  # noqa: BLE001  (the saver's, an undo's: the run ends with it)
+            self._failure = error
+        finally:
+            self._over = True
+            self._notify()
+
+    async def _do_start_check(self, command: m.StartCheck) -> None:
+        record = self.hook.records[command.id]
+        task = self.spawn(check(self, record, command.check))
+        self._checks[command.check] = task
+        task.add_done_callback(lambda _: self._checks.pop(command.check, None))
+        task.add_done_callback(self._check_raised)
+
+    def _check_raised(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and self._broken is None:
+            self._broken = error if isinstance(error, Exception) else SherlockError(repr(error))
+            self.handle(m.Broken())
+
+    async def _do_cancel_check(self, command: m.CancelCheck) -> None:
+        if (task := self._checks.get(command.check)) is not None:
+            await self.end(task)
+
+    async def _do_roll_back(self, command: m.RollBack) -> None:
+        self.held.roll_back(command.step)
+        record = self.hook.records[command.id]
+        gone = [r for r in self.hook.records.values() if r is not record and follows(r.at, record.at)]
+        self.tell(
+            RolledBack,
+            record,
+            step=command.step,
+            retry=record.correction is None,
+            discarded=tuple(r.label for r in sorted(gone, key=lambda r: r.at)),
+        )
+
+    async def _do_patch(self, command: m.Patch) -> None:
+        record = self.hook.records[command.id]
+        record.update = record.correction
+
+    async def _do_flag(self, command: m.Flag) -> None:
+        why = f"rejected, and stays: the limit of {self.policy.max_rollbacks} rollbacks is reached"
+        self.tell(Flagged, self.hook.records[command.id], why=why)
+
+    async def _do_forget(self, command: m.Forget) -> None:
+        record = self.hook.records.pop(command.id)
+        self.ledger.wasted(record)
+        if record.task is not None:
+            await self.end(record.task)
+        if command.undo or (record.ended and record.place.effects == "compensable"):
+            await self.effects.undo(record)
+
+    async def _do_stop(self, command: m.Stop) -> None:  # noqa: ARG002
+        if self._pump is not None:
+            await self.end(self._pump)
+
+    async def _do_resume(self, command: m.Resume) -> None:
+        self.ledger.resumed(self.now())
+        self.gate.rollback(command.step)
+        self.held.roll_back(command.step)
+        if self.store is not None:
+            self.store.clear()
+            kept = [r for r in self.hook.records.values() if r.at[0][0] < command.step]
+            self.store.replay(op for record in sorted(kept, key=lambda r: r.started_s) for op in record.writes)
+        while not self._pulling:
+            await self._next_move()
+        self._launch()
+
+    async def _do_commit(self, command: m.Commit) -> None:
+        await self._commit(command.step)
+
+    async def _commit(self, step: int) -> None:
+        done = [r for r in self.hook.records.values() if r.at[0][0] <= step]
+        await self._store_writes(done)
+        self.gate.verified_tasks.update(r.task_id for r in done if r.place.attached is not None)
+        await self.gate.commit(step)
+        for record in done:
+            self.hook.records.pop(record.id, None)
+            self.ledger.kept(record)
+        if done:
+            self.effects.committed(done)
+        self.held.commit(step)
+        self.tell(Committed, step=step)
+        self._notify()
+
+    async def _do_finish(self, command: m.Finish) -> None:
+        self._failure = self._attempt_error
+        done = list(self.hook.records.values())
+        await self._store_writes(done)
+        self.gate.verified_tasks.update(r.task_id for r in done if r.place.attached is not None)
+        await self.gate.finish()
+        for record in done:
+            self.ledger.kept(record)
+        self.effects.committed(done)
+        self.hook.records.clear()
+        self.held.commit(self.machine.ended + 1)
+        self.ledger.ended(command.end, self.now())
+
+    async def _do_fail(self, command: m.Fail) -> None:
+        if command.id is not None:
+            self._failure = self.hook.records[command.id].error
+        else:
+            self._failure = self._broken or RollbackLimit(
+                f"verifiers rejected more than {self.policy.max_rollbacks} outputs in one run (max_rollbacks): "
+                "raise the limit, or let on_limit be 'flag'"
+            )
+        self.ledger.ended("failed", self.now())
+
+    def broken(self, error: Exception) -> None:
+        """Something failed that no rollback can mend."""
+        if self._broken is None:
+            self._broken = error
+        self.handle(m.Broken())
+
+    async def _store_writes(self, done: list[Record]) -> None:
+        base = self.graph.store
+        if base is None:
+            return
+        for record in sorted(done, key=lambda r: (r.at[0][0], r.started_s)):
+            if record.writes:
+                await base.abatch(list(record.writes))
+                record.writes.clear()
+
+    # Books
+
+    def tell(self, kind: type[Event], record: Record | None = None, **fields: Any) -> None:
+        """Emit an event."""
+        about = {} if record is None else {"node": record.place.node, "execution_id": record.label}
+        self.ledger.tell(kind(run_id=self.id, at_s=self.now(), **about, **fields))
+
+    def counted(self, record: Record) -> None:
+        """A node executes."""
+        self.ledger.executions += 1
+        if self.ledger.resumed_s is not None:
+            self.guard.learner.record_rollback(self.now() - self.ledger.resumed_s)
+            self.ledger.resumed_s = None
+
+    def depth_allowed(self, record: Record) -> int:
+        """How many supersteps may begin past an execution that has just ended."""
+        usage = sum((call.usage for call in record.calls), Usage())
+        self.guard.learner.record_execution(record.place.node, record.ended_s - record.started_s, usage.usd)
+        if record.place.attached is None:
+            return 0
+        decision = self.guard.depth_allowed(record.place, self._spent_waste)
+        self._spent_waste += decision.expected_waste_usd
+        return decision.depth
+
+    def learn_verification(self, record: Record, seconds: float, matched: bool, usage: Usage) -> None:
+        """A verdict was reached."""
+        self.guard.learner.record_verification(record.place.node, seconds, usage.usd, matched=matched)
+
+    def spent_by_node(self, usage: Usage) -> None:
+        self.ledger.node_usage += usage
+
+    def spent_by_verifier(self, usage: Usage) -> None:
+        self.ledger.verifier_usage += usage
+
+    def price(self, model: str, usage: Usage) -> float | None:
+        """The dollars of a model call."""
+        return self.prices.usd(model, usage)
+
+    # Waiting
+
+    def _notify(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def _next_move(self) -> None:
+        """Wait until something has changed."""
+        await self._moved.wait()
+
+
+_DO: dict[type, Callable[[Run, Any], Coroutine[Any, Any, None]]] = {
+    m.StartCheck: Run._do_start_check,
+    m.CancelCheck: Run._do_cancel_check,
+    m.RollBack: Run._do_roll_back,
+    m.Patch: Run._do_patch,
+    m.Flag: Run._do_flag,
+    m.Forget: Run._do_forget,
+    m.Stop: Run._do_stop,
+    m.Resume: Run._do_resume,
+    m.Commit: Run._do_commit,
+    m.Finish: Run._do_finish,
+    m.Fail: Run._do_fail,
+}
+
+
+async def _surely(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end, whoever is cancelled meanwhile; then let the cancellation go on."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
+
+
+def _is_checkpoint(mode: str, payload: Any) -> bool:
+    return mode == "debug" and isinstance(payload, Mapping) and payload.get("type") == "checkpoint"
+
+
+def _out_of_steps(limit: int) -> str:
+    return (
+        f"Recursion limit of {limit} reached without hitting a stop condition. "
+        "You can increase the limit by setting the `recursion_limit` config key."
+    )
+
+
+def _named(error: Exception, limit: int | None) -> Exception:
+    """The error, with the user's own recursion limit in it."""
+    if isinstance(error, GraphRecursionError) and limit is not None:
+        text = str(error)
+        head, found, tail = text.partition("Recursion limit of ")
+        if found:
+            number, _, rest = tail.partition(" ")
+            if number != str(limit):
+                return GraphRecursionError(f"{head}{found}{limit} {rest}")
+    return error
