@@ -4,7 +4,6 @@ A replay starts from a copy of one recorded checkpoint in a saver of its own, so
 not a fork: LangGraph writes no extra checkpoint and step numbers stay those of the recorded run.
 """
 
-import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +18,10 @@ from langgraph.checkpoint.base import (
     PendingWrite,
 )
 from langgraph.checkpoint.memory import InMemorySaver
+
+from sherlock.interpose.checkpoints import own_checkpoint, shallow
+
+__all__ = ["THREAD", "HistorySaver", "LineSaver", "OnStep", "own_checkpoint"]
 
 OnStep = Callable[[int, Checkpoint, CheckpointMetadata], None]
 
@@ -45,7 +48,7 @@ class LineSaver(BaseCheckpointSaver[int]):
         if found is None:
             return None
         writes = list(self._writes[ns].values())
-        return found._replace(checkpoint=own_checkpoint(found.checkpoint, _shallow), pending_writes=writes)
+        return found._replace(checkpoint=own_checkpoint(found.checkpoint, shallow), pending_writes=writes)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return self.get_tuple(config)
@@ -81,7 +84,7 @@ class LineSaver(BaseCheckpointSaver[int]):
     ) -> RunnableConfig:
         ns = config["configurable"].get("checkpoint_ns", "")
         at = _config(ns, checkpoint["id"])
-        self._latest[ns] = CheckpointTuple(at, own_checkpoint(checkpoint, _shallow), metadata)
+        self._latest[ns] = CheckpointTuple(at, own_checkpoint(checkpoint, shallow), metadata)
         self._writes[ns] = {}
         if ns == "":
             self._on_step(metadata["step"], checkpoint, metadata)
@@ -152,19 +155,6 @@ class HistorySaver(InMemorySaver):
         if not config["configurable"].get("checkpoint_ns"):
             self._on_step(metadata["step"], checkpoint, metadata)
         return at
-
-
-def own_checkpoint(checkpoint: Checkpoint, own: Callable[[Any], Any]) -> Checkpoint:
-    """A copy of `checkpoint` that nothing else changes: LangGraph goes on working in what it saved or loaded."""
-    mine = checkpoint.copy()
-    mine["channel_values"] = {channel: own(value) for channel, value in checkpoint["channel_values"].items()}
-    mine["channel_versions"] = dict(checkpoint["channel_versions"])
-    mine["versions_seen"] = {node: dict(seen) for node, seen in checkpoint["versions_seen"].items()}
-    return mine
-
-
-def _shallow(value: Any) -> Any:
-    return copy.copy(value) if isinstance(value, list | set | dict) else value
 
 
 def _config(ns: str, checkpoint_id: str) -> RunnableConfig:
