@@ -23,7 +23,7 @@ from langgraph.errors import GraphRecursionError
 
 from sherlock.errors import RollbackLimit, SherlockError
 from sherlock.interpose.journal import JournalStore
-from sherlock.interpose.nodes import follows, hooked
+from sherlock.interpose.nodes import Address, follows, hooked
 from sherlock.models.prices import Prices
 from sherlock.runtime import machine as m
 from sherlock.runtime.checks import check
@@ -118,6 +118,7 @@ class Run:
             self.config = {**self.config, CONF: {**configurable, CONFIG_KEY_THREAD_ID: self.id}}
         self.recursion_limit = self.config["recursion_limit"]
         self.gate = Gate(base, durability=self.durability, config=self.config, on_step=self._on_step)
+        self.gate.on_inner_step = self._on_inner_step
         saved = await self.gate.load()
         self._base_step = saved.metadata["step"] if saved is not None else -2
         self.machine = m.Machine(
@@ -134,7 +135,9 @@ class Run:
                 await self.end(task)
         for each in list(self._checks.values()):
             await self.end(each)
-        await self.effects.undo_uncommitted()
+        if hasattr(self, "gate"):
+            await self.gate.settle()
+            await self.effects.undo_uncommitted()
         for each in list(self._tasks):
             await self.end(each)
         report = self.ledger.report(self.now())
@@ -150,15 +153,23 @@ class Run:
             self._wake.set()
         self._notify()
 
-    async def _on_step(self, step: int, within: tuple[Any, ...] = ()) -> None:
-        """A superstep has ended: wait until the next may begin."""
-        if not within:
-            self._puts += 1
-            self.handle(m.StepEnded(step=step))
-            self._check_limit(step)
-        else:
+    async def _on_step(self, step: int) -> None:
+        """A superstep of the outermost graph has ended: wait until the next may begin."""
+        self._puts += 1
+        self.handle(m.StepEnded(step=step))
+        self._check_limit(step)
+        await self._may_go_on(step, ())
+
+    async def _on_inner_step(self, step: int, namespace: str) -> None:
+        """A superstep of a subgraph has ended. A graph that a node calls by itself is part of that node."""
+        if (within := self.hook.namespaces.get(namespace)) is not None:
             self.handle(m.StepEnded(step=step, within=within))
-        while self._commands or not self._pulling or not self.machine.may_go_on(step, within):
+            await self._may_go_on(step, within)
+
+    async def _may_go_on(self, step: int, within: Address) -> None:
+        while self.machine.phase == "running" and not self._over:
+            if not self._commands and self._pulling and self.machine.may_go_on(step, within):
+                return
             await self._next_move()
 
     def _check_limit(self, step: int) -> None:
