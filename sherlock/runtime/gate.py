@@ -33,6 +33,7 @@ from sherlock.runtime.gate_view import GateView
 
 Durability = Literal["sync", "async", "exit"]
 OnStep = Callable[[int], Awaitable[None]]
+OnInnerStep = Callable[[int, str], Awaitable[None]]
 
 
 class Gate:
@@ -40,8 +41,9 @@ class Gate:
 
     Every entry belongs to a root superstep: a checkpoint of the outermost graph to its own, the writes on it to the
     next, an entry of a subgraph to the one in progress. `on_step` is awaited after each checkpoint of the outermost
-    graph is in memory; the outermost graph goes no further until it returns. It must return, or raise, when the
-    attempt is cancelled: LangGraph waits for its saves.
+    graph is in memory; the outermost graph goes no further until it returns. `on_inner_step`, where there is one, is
+    awaited likewise for subgraphs, with the subgraph's own superstep and its namespace, unless they run in a thread.
+    Both must return, or raise, when the attempt is cancelled: LangGraph waits for its saves.
 
     `verified_tasks` are the ids of tasks whose output has been verified: where their writes are stored and no later
     checkpoint with them, a mark is stored beside them.
@@ -59,6 +61,7 @@ class Gate:
     ) -> None:
         self.base = Base(base) if base is not None else None
         self.on_step = on_step
+        self.on_inner_step: OnInnerStep | None = None
         self.on_inner_step: Callable[[int, str], Awaitable[None]] | None = None
         """As `on_step`, for subgraphs: superstep and namespace."""
         self.verified_tasks: set[str] = set()
