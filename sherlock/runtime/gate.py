@@ -62,8 +62,6 @@ class Gate:
         self.base = Base(base) if base is not None else None
         self.on_step = on_step
         self.on_inner_step: OnInnerStep | None = None
-        self.on_inner_step: Callable[[int, str], Awaitable[None]] | None = None
-        """As `on_step`, for subgraphs: superstep and namespace."""
         self.verified_tasks: set[str] = set()
         self._durability = durability
         self._config = _root_config(config)

@@ -106,8 +106,6 @@ class GateView(BaseCheckpointSaver[Any]):
             await self._gate.on_step(entry.tag)
         elif entry is not None and self._gate.on_inner_step is not None:
             await self._gate.on_inner_step(metadata["step"], entry.key[1])
-        elif entry is not None and self._gate.on_inner_step is not None:
-            await self._gate.on_inner_step(metadata["step"], entry.key[1])
         return _at(config, checkpoint["id"])
 
     def put(
