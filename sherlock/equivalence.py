@@ -42,10 +42,11 @@ def matches_reference(text: str, gold: str, category: str = "instruction") -> bo
 def same_meaning(a: str, b: str, category: str = "instruction", threshold: float = 0.7) -> bool:
     """Tell whether a corrected text may stand for the original, so that nothing built on it is redone.
 
-    ROUGE-L of at least `threshold` decides for instruction and tool text (tool text that is JSON: by
-    value first); numbers and JSON are compared by value; code and maths are the same only byte for byte,
-    because no similarity tells right from wrong there (arXiv:2511.00330, section 7.2). Symmetric in `a`
-    and `b`.
+    ROUGE-L of at least `threshold` decides for instruction and tool text, as long as both hold the same
+    numbers and denials (`sherlock.claims`); of tool text that is JSON, for the strings in it, everything
+    else there by value. Numbers and JSON are compared by value; code and maths are the same only byte for
+    byte, because no similarity tells right from wrong there (arXiv:2511.00330, section 7.2). Symmetric in
+    `a` and `b`.
     """
     if a == b:
         return True
@@ -55,9 +56,9 @@ def same_meaning(a: str, b: str, category: str = "instruction", threshold: float
         return matches_reference(a, b, category) and matches_reference(b, a, category)
     if category == "tool":
         left, right = json_container(a), json_container(b)
-        if left is not NOT_JSON and right is not NOT_JSON and json_equal(left, right):
-            return True
-    return rouge_l(a, b) >= threshold
+        if left is not NOT_JSON and right is not NOT_JSON:
+            return _same_call(left, right, threshold)
+    return _same_words(a, b, threshold)
 
 
 def rouge_l(a: str, b: str) -> float:
@@ -68,7 +69,7 @@ def rouge_l(a: str, b: str) -> float:
     """
     from rapidfuzz.distance import LCSseq
 
-    left, right = _words(a), _words(b)
+    left, right = words(a), words(b)
     if not left and not right:
         return float(normalise(a) == normalise(b))
     common = LCSseq.similarity(left, right)
@@ -100,7 +101,7 @@ def parse_number(text: str) -> Number | None:
         return None
     sign = match["sign"] or match["inner"]
     value = Decimal(f"{sign}{match['digits'].replace(',', '')}{match['exponent'] or ''}")
-    return Number(value, _measure(match["unit"]), _measure(match["currency"]))
+    return Number(value, measure(match["unit"]), measure(match["currency"]))
 
 
 def json_container(text: str) -> Any:
@@ -125,6 +126,20 @@ def json_equal(a: Any, b: Any) -> bool:
     return bool(a == b) or bool(a != a and b != b)  # noqa: PLR0124 -- only NaN differs from itself
 
 
+def measure(text: str | None) -> str | None:
+    """A unit or currency as it is compared: case-folded, singular, a currency by its name; None without one."""
+    if not text:
+        return None
+    word = text.casefold().replace(" ", "")
+    singular = word[:-1] if len(word) > 2 and word.endswith("s") else word
+    return _CURRENCIES.get(word, singular)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text: runs of letters and digits, case-folded; Chinese and Japanese characters one by one."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
 _OUTER = " .,;:!?\"'`()[]{}<>*_\u2018\u2019\u201c\u201d\u2026"
 _LONGEST_NUMBER = 100
 _DEEPEST = 100
@@ -139,6 +154,22 @@ _CURRENCIES = {
 }  # fmt: skip
 _CJK = r"\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+
+
+def _same_call(a: Any, b: Any, threshold: float) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_call(a[key], b[key], threshold) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_same_call(*pair, threshold) for pair in zip(a, b, strict=True))
+    if isinstance(a, str) and isinstance(b, str):
+        return a == b or _same_words(a, b, threshold)
+    return json_equal(a, b)
+
+
+def _same_words(a: str, b: str, threshold: float) -> bool:
+    from sherlock.claims import same_claims
+
+    return rouge_l(a, b) >= threshold and same_claims(a, b)
 
 
 def _is_deep(value: Any) -> bool:
@@ -161,17 +192,5 @@ def _number_matches(number: Number, gold: Number) -> bool:
     return gold.currency is None or measure in (None, gold.currency)
 
 
-def _measure(text: str | None) -> str | None:
-    if not text:
-        return None
-    word = text.casefold().replace(" ", "")
-    singular = word[:-1] if len(word) > 2 and word.endswith("s") else word
-    return _CURRENCIES.get(word, singular)
-
-
 def _code_lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\r\n").splitlines()]
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())

@@ -89,12 +89,28 @@ def test_a_correction_that_keeps_the_meaning():
     assert not same_meaning(long, long.replace("Monday", "Tuesday"), threshold=0.95)
     assert not same_meaning(long, "we cannot help")
     assert same_meaning('[{"args": {"a": 1}, "name": "f"}]', '[{"name": "f", "args": {"a": 1.0}}]', "tool")
+    assert not same_meaning(long, long + " at 9", threshold=0.5)
     assert same_meaning("7", "7.0", "number")
     assert not same_meaning("7", "8", "number")
     assert not same_meaning("7", "7 kg", "number")
     assert not same_meaning("7 kg", "7", "number")
     assert same_meaning('{"a": 1, "b": 2}', '{"b": 2, "a": 1}', "json")
     assert not same_meaning('{"a": 1, "b": 2, "c": 3, "d": 4}', '{"a": 1, "b": 2, "c": 3, "d": 5}', "json")
+
+
+def call(**args):
+    return json.dumps([{"name": "send", "args": args}])
+
+
+def test_a_corrected_tool_call_keeps_the_meaning_where_its_strings_do():
+    text = "we are sorry that the parcel is late and send a refund"
+    original = call(to="bob@example.com", text=text, n=2)
+    assert same_meaning(original, call(to="bob@example.com", text=text.replace("that", "because"), n=2.0), "tool")
+    assert not same_meaning(original, call(to="alice@example.org", text=text, n=2), "tool")
+    assert not same_meaning(original, call(to="bob@example.com", text=text, n=3), "tool")
+    assert not same_meaning(original, call(to="bob@example.com", text=text), "tool")
+    assert not same_meaning(original, json.dumps([*json.loads(original), *json.loads(original)]), "tool")
+    assert not same_meaning(original, original + " or so", "json")
 
 
 @pytest.mark.parametrize("category", ["code", "maths"])
