@@ -119,9 +119,10 @@ def category_of(text: str, value: Any = None, directive: str = "") -> str:
     """The kind of content: `tool`, `number`, `json`, `code`, `maths` or `instruction`; the first that holds.
 
     `tool`: `value` (an update, or what one holds) is a message that calls tools. `number`: one number and
-    nothing else, a unit or currency allowed. `json`: a JSON object or list. `code`: a fenced block, or
-    Python that parses and imports or defines something. `maths`: an equation, LaTeX, or text with digits
-    under a `directive` that asks to compute or solve. `instruction`: everything else.
+    nothing else, a unit or currency allowed. `json`: a JSON object or list. `code`: a fenced block, Python
+    that parses and imports or defines something, a statement of a usual language, or text with the signs of
+    code under a `directive` that asks to write some. `maths`: an equation, LaTeX, or text with digits under a
+    `directive` that asks to compute or solve. `instruction`: everything else.
     """
     if _calls_tools(value):
         return "tool"
@@ -129,7 +130,7 @@ def category_of(text: str, value: Any = None, directive: str = "") -> str:
         return "number"
     if json_container(text) is not NOT_JSON:
         return "json"
-    if "```" in text or _is_python(text):
+    if _is_code(text, directive):
         return "code"
     if _EQUATION.search(text) or (_COMPUTE.search(directive) and re.search(r"\d", text)):
         return "maths"
@@ -138,7 +139,21 @@ def category_of(text: str, value: Any = None, directive: str = "") -> str:
 
 _ROOT = "__root__"
 _EQUATION = re.compile(r"[\d)]\s*[-+*/\u00d7\u00f7^]\s*[\d(][^=\n]*=\s*[-\w(]|\\(?:frac|boxed|sqrt|sum|int|begin)\b")
-_COMPUTE = re.compile(r"(?i)\b(comput|calculat|solv(e|ing)\b|evaluat|equation|arithmetic|integral|how (much|many)\b)")
+_COMPUTE = re.compile(
+    r"(?i)\b(comput|calculat|solv(e|ing)\b|evaluat|equation|arithmetic|integral|derivative|differentiate|polynomial"
+    r"|probabilit|maths?\b|mathematic|algebra|how (much|many)\b)"
+)
+_STATEMENT = re.compile(
+    r"(?m)^[ \t]*(?:#include\s*[<\"]|(?:const|let|var)\s+\w+\s*=|(?:async\s+)?function\s+\w+\s*\("
+    r"|(?:public|private|static)\s[^\n]*[{;][ \t]*$|SELECT\s[^;]{1,500}?\sFROM\s|[\w.]+\([^\n]*\);?[ \t]*$"
+    r"|(?:for\s+\w+\s+in\s|while\s|if\s)[^\n]{0,100}[=<>(][^\n]{0,100}:[ \t]*$)"
+)
+_CODE_SIGN = re.compile(r"(?m)[{}=|\\^]|;[ \t]*$|\w\(|^[ \t]*lambda\b")
+_ASKS_FOR_CODE = re.compile(
+    r"(?i)\b(writ(e|es|ing)|implement|complete|generate|produce|give|return|output|translate|fix|debug|refactor)\b"
+    r"[^.\n]{0,40}\b(code|functions?|scripts?|sql|regex|regular expressions?|shell|bash|python|javascript|typescript"
+    r"|java|c\+\+|rust|html|css)(?!\w)"
+)
 
 
 def written(update: Any) -> dict[str, Any]:
@@ -290,8 +305,14 @@ def _calls_tools(value: Any) -> bool:
     return any(is_messages(v) and isinstance(read_messages(v), list) for v in keys.values())
 
 
+def _is_code(text: str, directive: str) -> bool:
+    if "```" in text or _STATEMENT.search(text) or _is_python(text):
+        return True
+    return bool(_CODE_SIGN.search(text) and _ASKS_FOR_CODE.search(directive))
+
+
 def _is_python(text: str) -> bool:
-    if not re.search(r"(?m)^\s*(def|class|import|from|async def)\s", text):
+    if not re.search(r"(?m)^[ \t]*(def|class|import|from|async def)\s", text):
         return False
     try:
         # escapes say nothing about the kind of text, and unknown ones would make the parser warn
