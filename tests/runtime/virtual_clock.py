@@ -66,9 +66,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             executor = self._default_executor = self._default_executor or ThreadPoolExecutor(8)
         self.working += 1
         future = executor.submit(func, *args)
-        # Not the asyncio future: that is done when it is cancelled, and leaves its thread at work.
+        result = asyncio.wrap_future(future, loop=self)
+        # Not on `result`, which is done when it is cancelled and leaves its thread at work; and after its own callback,
+        # so that the loop hears of the result before it hears that nobody works.
         future.add_done_callback(lambda _: self._tell(self._rest))
-        return asyncio.wrap_future(future, loop=self)
+        return result
 
     def _tell(self, callback: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
