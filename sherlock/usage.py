@@ -78,7 +78,7 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard limits on one analysis: dollars, tokens in and out together, model calls, seconds of wall time.
+    """Hard limits on one study: dollars, tokens in and out together, model calls, seconds of wall time.
 
     None is no limit. Calls answered from recordings or from a store cost nothing and do not count.
     """

@@ -4,31 +4,16 @@ Everything that depends on the clock stands under `timing`, so that two runs wit
 files that are equal but for that key.
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import Field, ValidationError
 
-from sherlock.errors import ArtefactError
+from sherlock.artefacts import Model, TimelessUsage, damaged, read_artefact, to_json, write_artefact
 from sherlock.estimate import Estimate
 from sherlock.usage import NO_USAGE, Usage
 
 SCHEMA_VERSION: Final = 1
-
-
-def _without_seconds(usage: Usage) -> dict[str, Any]:
-    return {name: getattr(usage, name) for name in Usage.__slots__ if name != "seconds"}
-
-
-TimelessUsage = Annotated[Usage, PlainSerializer(_without_seconds)]
-
-
-class Model(BaseModel):
-    """Frozen data with no unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Latency(Model):
@@ -179,34 +164,6 @@ class Analysis(Model):
         return loaded.model_copy(update={"nodes": timed})
 
 
-def to_json(artefact: BaseModel) -> str:
-    """An artefact as JSON text, keys sorted."""
-    return json.dumps(artefact.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
-
-
-def write_artefact(path: str | Path, text: str) -> None:
-    """Write a file that is whole or not there: it is renamed into place.
-
-    Raises:
-        ArtefactError: it cannot be written there.
-    """
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # half an emoji is not UTF-8
-        scratch.replace(target)
-    except OSError as error:
-        raise ArtefactError(f"cannot write {str(target)!r}: {error.strerror}; choose another path") from error
-
-
-def damaged(path: str | Path, error: ValidationError) -> ArtefactError:
-    """The error for a file whose content does not fit the schema."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return ArtefactError(f"{str(path)!r} is damaged at {place}: {first['msg']}; make it again")
-
-
 def latency(samples: list[float]) -> Latency | None:
     """Mean and quantiles of recorded seconds; None without any."""
     if not samples:
@@ -214,30 +171,3 @@ def latency(samples: list[float]) -> Latency | None:
     ordered = sorted(samples)
     p50, p90 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.9))
     return Latency(mean=sum(ordered) / len(ordered), p50=p50, p90=p90, n=len(ordered))
-
-
-def read_artefact(path: str | Path, *, kind: str | None = None, version: int | None = None) -> Mapping[str, Any]:
-    """Read the JSON object in `path`, of a kind and schema version if they are given.
-
-    Raises:
-        ArtefactError: it cannot be read, is no JSON object, or is of another kind or version.
-    """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArtefactError(f"cannot read {str(path)!r}: {error.strerror}; check the path") from error
-    except ValueError as error:
-        raise ArtefactError(
-            f"{str(path)!r} is not JSON ({error}); it may have been cut short, so make it again"
-        ) from error
-    if not isinstance(data, dict):
-        raise ArtefactError(f"{str(path)!r} holds no JSON object; it is no artefact of Sherlock")
-    if kind is not None and data.get("kind") != kind:
-        verb = {"analysis": "analyze", "calibration": "calibrate"}.get(kind, kind)
-        raise ArtefactError(f"{str(path)!r} holds {data.get('kind')!r}, no {kind}; make one with `sherlock {verb}`")
-    if version is not None and data.get("schema_version") != version:
-        raise ArtefactError(
-            f"{str(path)!r} has schema version {data.get('schema_version')!r}, this library reads {version}; "
-            "install the version of sherlock-langgraph that wrote it, or make it again"
-        )
-    return data

@@ -5,17 +5,8 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from sherlock.analysis.artefact import (
-    Forecast,
-    Latency,
-    Model,
-    TimelessUsage,
-    damaged,
-    latency,
-    read_artefact,
-    to_json,
-    write_artefact,
-)
+from sherlock.analysis.artefact import Forecast, Latency, latency
+from sherlock.artefacts import Model, TimelessUsage, damaged, read_artefact, to_json, write_artefact
 from sherlock.estimate import Estimate
 from sherlock.usage import NO_USAGE, Usage
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from langgraph.constants import START
 
-from sherlock.analysis.budget import Budget
 from sherlock.analysis.determinism import ENOUGH, Determinism
 from sherlock.analysis.directive import Directive, find_directive
 from sherlock.analysis.executions import SHAM, CleanRun, Execution, Line, is_sent, node_of
@@ -20,6 +19,7 @@ from sherlock.analysis.replay import Replayer
 from sherlock.analysis.shared import Shared
 from sherlock.analysis.store import Store
 from sherlock.analysis.trials import Background, Faults, Trial, repair, visits_of
+from sherlock.budget import Budget
 from sherlock.canonical import digest
 from sherlock.cases import Case, case_key
 from sherlock.equivalence import matches_reference

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from sherlock.analysis.artefact import Forecast
-from sherlock.analysis.budget import Budget
 from sherlock.analysis.determinism import Determinism
 from sherlock.analysis.faults import Fault, check_faults
 from sherlock.analysis.records import CaseRecord
 from sherlock.analysis.replay import Replayer, is_resumable
 from sherlock.analysis.rounds import Rounds
-from sherlock.analysis.stand_ins import stand_ins, stubs_fingerprint
 from sherlock.analysis.store import Store
 from sherlock.analysis.trials import Faults
+from sherlock.budget import Budget
 from sherlock.cases import Case, digest, read_cases
 from sherlock.errors import CasesError, GraphError, LimitReached, ModelError, SherlockError
 from sherlock.graph import WorkflowGraph
@@ -30,6 +29,7 @@ from sherlock.loading import opened_graph
 from sherlock.models.prices import Prices
 from sherlock.node_code import code_fingerprint
 from sherlock.scorers import ResolvedScorer, resolve_scorer
+from sherlock.stand_ins import stand_ins, stubs_fingerprint
 from sherlock.usage import Limits
 
 Visits = Literal["first", "all"]

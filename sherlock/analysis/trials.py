@@ -17,6 +17,7 @@ from sherlock.analysis.executions import CleanRun, Execution, Injection, is_sent
 from sherlock.analysis.faults import KINDS, PAPER, Drawn, Fault, FaultContext, Kind, corrupt_update, draw
 from sherlock.canonical import digest
 from sherlock.errors import InjectionError
+from sherlock.interpose.nodes import precedes
 from sherlock.lens import category_of, read_text, read_value, write_text, written
 
 

@@ -169,12 +169,13 @@ class _PlanView(_View):
 
 def _view(file: Path) -> _View:
     """The file, read as what it says it is; what is no JSON is taken for a plan."""
+    from sherlock import artefacts
     from sherlock.analysis import artefact, calibration
     from sherlock.placement import plan
 
     if _is_yaml(file):
         return _PlanView(plan.Plan.load(file))
-    kind = artefact.read_artefact(file).get("kind")
+    kind = artefacts.read_artefact(file).get("kind")
     if kind == "calibration":
         return _CalibrationView(calibration.Calibration.load(file))
     if kind == "analysis":

@@ -9,9 +9,9 @@ import threading
 
 from sherlock.interpose.messages import Message
 from sherlock.interpose.recording import MissingCall, Recordings
-from sherlock.interpose.scope import CallScope, ModelCall, current_scope
+from sherlock.interpose.scope import CallScope, Meter, ModelCall, current_scope
 
-__all__ = ["CallScope", "Message", "MissingCall", "ModelCall", "Recordings", "current_scope", "install"]
+__all__ = ["CallScope", "Message", "Meter", "MissingCall", "ModelCall", "Recordings", "current_scope", "install"]
 
 _lock = threading.Lock()
 _installed = False

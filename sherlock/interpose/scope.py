@@ -101,6 +101,26 @@ class Started:
     call: ModelCall | None = field(default=None)
 
 
+class Meter:
+    """Sees the calls of every scope that is made while it is open, in whichever task, and may refuse them.
+
+    `before_call` is asked for each call before the scope's own is; `on_call` is told each that has ended.
+    """
+
+    def __init__(self, *, before_call: Callable[[str], None], on_call: Callable[[ModelCall], None]) -> None:
+        self.before_call = before_call
+        self.on_call = on_call
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Meter the scopes that are made in this block; may stand round an await."""
+        token = _meter.set(self)
+        try:
+            yield
+        finally:
+            _meter.reset(token)
+
+
 class CallScope:
     """The model calls of one node execution, in the order in which they began; follows its tasks and threads.
 
@@ -126,7 +146,9 @@ class CallScope:
         self.missing: list[MissingCall] = []
         self.refused: BaseException | None = None
         self.closed = False
-        self._before_call = before_call
+        self._meter = _meter.get()
+        metered = None if self._meter is None else self._meter.before_call
+        self._asked = [ask for ask in (metered, before_call) if ask is not None]
         self._price = price
         self._started: list[Started] = []
         self._unfinished: dict[Unfinished, None] = {}
@@ -179,7 +201,14 @@ class CallScope:
             self._unfinished.pop(unfinished, None)
 
     def end(
-        self, started: Started, answer: Answer, seconds: float, *, status: int | None = None, replayed: bool = False
+        self,
+        started: Started,
+        answer: Answer,
+        seconds: float,
+        *,
+        status: int | None = None,
+        replayed: bool = False,
+        free: bool = False,
     ) -> None:
         """Complete a call that was started."""
         started.call = ModelCall(
@@ -188,7 +217,7 @@ class CallScope:
             messages=started.messages,
             sent=started.sent,
             text=answer.text,
-            usage=self.metered(started, answer, seconds),
+            usage=NO_USAGE if free else self.metered(started, answer, seconds),
             replayed=replayed,
             failed=answer.failed or not answer.complete,
             status=status,
@@ -196,11 +225,12 @@ class CallScope:
             address=started.address,
         )
 
+        if self._meter is not None:
+            self._meter.on_call(started.call)
+
     def end_cached(self, started: Started, answer: Answer) -> None:
         """Complete a call that LangChain's own cache answered: it is seen, and cost nothing."""
-        self.end(started, answer, 0.0, replayed=True)
-        assert started.call is not None
-        started.call = replace(started.call, usage=NO_USAGE)
+        self.end(started, answer, 0.0, replayed=True, free=True)
 
     def metered(self, started: Started, answer: Answer, seconds: float) -> Usage:
         """The usage of a call, estimated from its text where the provider did not report it."""
@@ -237,11 +267,12 @@ class CallScope:
 
     def admit(self, model: str) -> bool:
         """Ask whether a call may really be made now; False if not, see `refused`."""
-        if self.refused is None and self._before_call is not None:
+        for before_call in self._asked if self.refused is None else ():
             try:
-                self._before_call(model)
+                before_call(model)
             except Exception as error:  # noqa: BLE001  (it is the caller's own, and kept for the caller)
                 self.refuse(error)
+                break
         return self.refused is None
 
     def refuse(self, error: BaseException) -> None:
@@ -286,6 +317,7 @@ def outside() -> Iterator[None]:
         _scope.reset(token)
 
 
+_meter: ContextVar[Meter | None] = ContextVar("sherlock_call_meter", default=None)
 _scope: ContextVar[CallScope | None] = ContextVar("sherlock_call_scope", default=None)
 current_frame: ContextVar[Frame | None] = ContextVar("sherlock_model_frame", default=None)
 

@@ -1,9 +1,9 @@
-"""Stand-ins for nodes with effects, which an analysis never executes: their stub, else the case's reference."""
+"""Stand-ins for nodes with effects, which no study executes: their stub, else the case's reference."""
 
 import copy
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, ToolMessage
@@ -12,16 +12,25 @@ from langchain_core.tools import BaseTool, StructuredTool
 from sherlock.cases import Case
 from sherlock.errors import CasesError, GraphError
 from sherlock.node_code import object_fingerprint
-from sherlock.side_effects import EffectSpec, effect_of, tool_effects
+from sherlock.side_effects import EffectKind, EffectSpec, effect_of, tool_effects
+
+HARMLESS: Collection[EffectKind] = ("none",)
 
 StandIn = Callable[[Any, Case, Any], Awaitable[Any]]
 """From a node's input, the case and the run's config to the update."""
 
 
-def stand_ins(leaves: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, StandIn]:
+def stand_ins(
+    leaves: Mapping[str, Any],
+    cases: Sequence[Case],
+    *,
+    executed: Collection[EffectKind] = HARMLESS,
+    study: str = "an analysis",
+) -> dict[str, StandIn]:
     """What stands in for nodes with effects: their stub, else each case's reference.
 
-    A tool node whose tools with effects all have stubs of their own runs with these in their place.
+    A tool node whose tools with effects all have stubs of their own runs with these in their place. Effects of the
+    kinds `executed` are left as they are where they have no stub. `study` is what messages call it.
 
     Raises:
         GraphError: there is neither.
@@ -34,14 +43,16 @@ def stand_ins(leaves: Mapping[str, Any], cases: Sequence[Case]) -> dict[str, Sta
         tools = tool_effects(node)
         if spec.stub is not None:
             found[name] = _calling(spec.stub)
-        elif tools and all(tool.kind == "none" or tool.stub is not None for tool in tools.values()):
+        elif tools and all(tool.kind in executed or tool.stub is not None for tool in tools.values()):
             found[name] = _with_stubs(node.bound, tools)
+        elif spec.kind in executed:
+            continue
         elif all(name in (case.references or {}) for case in cases):
             found[name] = _from_reference(name)
         else:
             raise GraphError(
-                f"node {name!r} has effects{_which(tools)}, which an analysis never executes: give it a stub with "
-                "@sherlock.effects(..., stub=...), or put its output into each case's `references`"
+                f"node {name!r} has effects{_which(tools, executed)}, which {study} never executes: give it a stub "
+                "with @sherlock.effects(..., stub=...), or put its output into each case's `references`"
             )
     return found
 
@@ -53,8 +64,8 @@ def stubs_fingerprint(leaves: Mapping[str, Any]) -> dict[str, str]:
     return {name: object_fingerprint(spec.stub) for name, spec in specs if spec.stub is not None}
 
 
-def _which(tools: Mapping[str, EffectSpec]) -> str:
-    bare = [name for name, tool in tools.items() if tool.kind != "none" and tool.stub is None]
+def _which(tools: Mapping[str, EffectSpec], executed: Collection[EffectKind]) -> str:
+    bare = [name for name, tool in tools.items() if tool.kind not in executed and tool.stub is None]
     return f" (its tool {bare[0]!r} has no stub)" if bare else ""
 
 

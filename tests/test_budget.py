@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sherlock.analysis.budget import Budget
+from sherlock.budget import Budget
 from sherlock.errors import LimitReached
 from sherlock.usage import Limits, Usage
 

@@ -1,4 +1,4 @@
-"""Keeps an analysis within its limits: counts calls before they are made, and what they cost after."""
+"""Keeps a study within its limits: counts calls before they are made, and what they cost after."""
 
 import time
 from dataclasses import dataclass, field
