@@ -22,10 +22,7 @@ SAME = [
     ("The invoice is over €99.50, due in 30 days.", "The invoice is over 99.50 euros, due in 30 days."),
     ("The plan has two steps: book a van, call the driver.", "The plan has 2 steps: book a van, call the driver."),
     ("1. Look up the order. 2. Check the stock.", "1. Look up the order 2. Then check the stock"),
-    (
-        "The budget is $5 million for the whole of the year.",
-        "The budget is five million USD for the whole of the year.",
-    ),
+    ("We have 5 million euros for the whole year.", "We have five million euros for the whole year."),
 ]
 OTHER = [
     ("The order has 3 items and is refunded today.", "The order has 4 items and is refunded today."),

@@ -84,9 +84,9 @@ class _Scope:
         self._sources: dict[str, set[str]] = defaultdict(set)
         for edge in workflow.wiring.edges:
             source, target = places.child(scope, edge.source), places.child(scope, edge.target)
-            if source is None or target is None or edge.kind == "error" or _inside(edge, source, target):
+            if source is None or target is None or _inside(edge, source, target):
                 continue
-            if target in self._leaves:
+            if target in self._leaves:  # error handlers are not: nothing reaches them without an error
                 self._add(edge, source, target)
 
     def levels(self, start: str, most: int) -> list[set[str]]:

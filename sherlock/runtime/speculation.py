@@ -105,7 +105,10 @@ def _within_window(node: str, policy: Policy, learner: Learner, levels: Sequence
 
 
 def _worth(node: str, learner: Learner, levels: Sequence[Collection[str]], deepest: int) -> int:
-    """The depth, 0 to `deepest`, with the greatest expected gain in seconds; of equals the least deep."""
+    """The depth, 0 to `deepest`, with the greatest expected gain in seconds.
+
+    Of equals the deepest: what is not expected to begin costs nothing, and helps when the verifier is slow.
+    """
     verifier_s = learner.verifier_latency(node)
     lengths = _lengths(node, levels[:deepest], learner)
     if verifier_s is None or not any(lengths):
@@ -117,7 +120,7 @@ def _worth(node: str, learner: Learner, levels: Sequence[Collection[str]], deepe
     for level, begin, end in zip(levels, begins, begins[1:], strict=False):
         lost += sum(_under_way(name, verifier_s - begin, learner) for name in level)
         gains.append(match_rate * min(verifier_s, end) - (1 - match_rate) * lost)
-    return gains.index(max(gains))
+    return max(range(len(gains)), key=lambda depth: (gains[depth], depth))
 
 
 def _under_way(node: str, seconds: float, learner: Learner) -> float:
