@@ -37,7 +37,7 @@ async def check(run: "Run", record: Record, number: int) -> None:
     """Verify the output of an execution, and tell the machine."""
     attached = record.place.attached
     assert attached is not None
-    async with run.in_flight:
+    async with run.guard.in_flight:
         started = run.now()
         run.tell(VerificationStarted, record, verifier=attached.name)
         scope = CallScope(price=run.price)

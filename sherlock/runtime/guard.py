@@ -31,6 +31,7 @@ from sherlock.runtime.policy import Policy
 from sherlock.runtime.run import Run
 from sherlock.runtime.speculation import Decision, depth_allowed
 
+_EAGER = "sherlock_eager"
 _REPORTS = 256
 """How many runs' reports a guard keeps."""
 
@@ -154,7 +155,15 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if CONFIG_KEY_TASK_ID in merged[CONF]:
             return self._inline().astream(input, config, **options)
         form, rest = self._form(options)
-        return self._guarded(input, merged, form, rest)
+        return Run(self, input, merged, form, rest, eager=rest.pop(_EAGER, False)).stream()
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # type: ignore[override]  # noqa: A002
+        """As LangGraph's `ainvoke`."""
+        return await super().ainvoke(input, config, **options, **self._takes_all(config))
+
+    def _takes_all(self, config: RunnableConfig | None) -> dict[str, Any]:
+        nested = CONFIG_KEY_TASK_ID in ensure_config(config)[CONF]
+        return {} if self.guard.is_idle or nested else {_EAGER: True}
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # type: ignore[override]  # noqa: A002
         """As LangGraph's `stream`. The nodes run on an event loop in a thread of the library's own."""
@@ -172,16 +181,6 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
                     return
         finally:
             background.run(_closed(chunks))
-
-    async def _guarded(
-        self, value: Any, config: RunnableConfig, form: Form, options: Mapping[str, Any]
-    ) -> AsyncIterator[Any]:
-        chunks = Run(self, value, config, form, options).stream()
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
 
     def _form(self, options: Mapping[str, Any]) -> tuple[Form, dict[str, Any]]:
         rest = dict(options)

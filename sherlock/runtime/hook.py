@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from sherlock.runtime.run import Run
 
 
+async def over(task: "asyncio.Task[Any]") -> None:
+    """Wait until a task has ended, however; to be cancelled here does nothing to the task."""
+    waiter = asyncio.get_running_loop().create_future()
+    task.add_done_callback(lambda _: waiter.done() or waiter.set_result(None))
+    await waiter
+
+
 class RunHook:
     """The hook of one run, through all its attempts."""
 
@@ -153,7 +160,7 @@ class RunHook:
         if task.done():
             return
         try:
-            await asyncio.wait([task])
+            await over(task)
         except asyncio.CancelledError:
             if not self.run.stopping:  # LangGraph's own doing: a timeout, a failure beside it, the caller
                 await self.run.end(task)

@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run of `graph` on `value`. The arguments are those of LangGraph's `astream`."""
+    """A run of `graph` on `value`. The arguments are those of LangGraph's `astream`.
+
+    `eager`: the consumer takes everything at once, so that the run need not wait for it.
+    """
 
     def __init__(
         self,
@@ -51,13 +54,14 @@ class Run:
         config: RunnableConfig,
         form: Form,
         options: Mapping[str, Any],
+        *,
+        eager: bool = False,
     ) -> None:
         self.graph = graph
         self.guard = graph.guard
         self.places = self.guard.places
         self.policy = self.guard.policy
         self.prices: Prices = self.guard.prices
-        self.in_flight = self.guard.in_flight
         self.form = form
         self.value = value
         self.config = config
@@ -71,13 +75,12 @@ class Run:
         self.recursion_limit: int | None = None
         self.store = JournalStore(graph.store) if graph.store is not None else None
         self.effects = Effects(self)
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
         self._commands: deque[m.Command] = deque()
-        self._wake = asyncio.Event()
-        self._moved = asyncio.Event()
-        """Set, and replaced, whenever something has changed that a superstep, or the consumer, may be waiting for."""
-        self._pulling = False
+        self._directing = False
+        self._waiting: list[asyncio.Future[None]] = []
+        """Those who wait for something to change."""
+        self._consumer: asyncio.Future[None] | None = None
+        self._pulling = self._eager = eager
         self._pump: asyncio.Task[None] | None = None
         self._director: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -94,15 +97,20 @@ class Run:
 
     async def stream(self) -> AsyncIterator[Any]:
         """Give out the chunks, and raise what ends the run."""
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._wake = asyncio.Event()
         try:
             await self._prepare()
             self._director = asyncio.ensure_future(self._direct())
             while True:
-                self._pulling = True
-                self._notify()
-                while not self.held.released and not self._over:
-                    await self._next_move()
-                self._pulling = False
+                if not self._pulling:
+                    self._pulling = True
+                    self._notify()
+                while not self._over and not (self.held.released and not self._eager):
+                    self._consumer = self._loop.create_future()
+                    await self._consumer
+                self._pulling = self._eager
                 if not self.held.released:
                     break
                 yield self.held.released.popleft()
@@ -148,8 +156,12 @@ class Run:
 
     def handle(self, event: m.Event) -> None:
         """Tell the machine, and have what it says done."""
-        self._commands.extend(self.machine.handle(event))
-        if self._commands:
+        for command in self.machine.handle(event):
+            if self._commands or type(command) not in _AT_ONCE:
+                self._commands.append(command)
+            else:
+                _AT_ONCE[type(command)](self, command)
+        if self._commands and not self._directing:
             self._wake.set()
         self._notify()
 
@@ -168,9 +180,12 @@ class Run:
 
     async def _may_go_on(self, step: int, within: Address) -> None:
         while self.machine.phase == "running" and not self._over:
-            if not self._commands and self._pulling and self.machine.may_go_on(step, within):
+            if self._commands and isinstance(self._commands[0], m.Commit) and not self._directing:
+                await self._perform()  # no need to wake anybody
+            elif not self._commands and self._pulling and self.machine.may_go_on(step, within):
                 return
-            await self._next_move()
+            else:
+                await self._next_move()
 
     def _check_limit(self, step: int) -> None:
         assert self.recursion_limit is not None
@@ -268,7 +283,7 @@ class Run:
                 )
                 async for chunk in chunks:
                     self._take(chunk, attempt)
-                    while self.held.released or not self._pulling:
+                    while not self._eager and (self.held.released or not self._pulling):
                         await self._next_move()
             end = "interrupted" if self.hook.interrupted else "done"
         except asyncio.CancelledError:
@@ -300,22 +315,33 @@ class Run:
         self._launch()
         try:
             while self.machine.phase != "over" or self._commands:
-                while not self._commands:
+                while not self._commands or self._directing:
                     self._wake.clear()
                     await self._wake.wait()
-                command = self._commands[0]
-                try:
-                    await _DO[type(command)](self, command)
-                finally:
-                    self._commands.popleft()
-                    self._notify()
+                await self._perform()
         except Exception as error:  # noqa: BLE001  (the saver's, an undo's: the run ends with it)
             self._failure = error
         finally:
             self._over = True
             self._notify()
 
-    async def _do_start_check(self, command: m.StartCheck) -> None:
+    async def _perform(self) -> None:
+        """Carry out the next command; nobody else does so meanwhile."""
+        command = self._commands[0]
+        self._directing = True
+        try:
+            if (at_once := _AT_ONCE.get(type(command))) is not None:
+                at_once(self, command)
+            else:
+                await _DO[type(command)](self, command)
+        finally:
+            self._commands.popleft()
+            self._directing = False
+            if self._commands:
+                self._wake.set()
+            self._notify()
+
+    def _do_start_check(self, command: m.StartCheck) -> None:
         record = self.hook.records[command.id]
         task = self.spawn(check(self, record, command.check))
         self._checks[command.check] = task
@@ -331,7 +357,7 @@ class Run:
         if (task := self._checks.get(command.check)) is not None:
             await self.end(task)
 
-    async def _do_roll_back(self, command: m.RollBack) -> None:
+    def _do_roll_back(self, command: m.RollBack) -> None:
         self.held.roll_back(command.step)
         record = self.hook.records[command.id]
         gone = [r for r in self.hook.records.values() if r is not record and follows(r.at, record.at)]
@@ -343,11 +369,11 @@ class Run:
             discarded=tuple(r.label for r in sorted(gone, key=lambda r: r.at)),
         )
 
-    async def _do_patch(self, command: m.Patch) -> None:
+    def _do_patch(self, command: m.Patch) -> None:
         record = self.hook.records[command.id]
         record.update = record.correction
 
-    async def _do_flag(self, command: m.Flag) -> None:
+    def _do_flag(self, command: m.Flag) -> None:
         why = f"rejected, and stays: the limit of {self.policy.max_rollbacks} rollbacks is reached"
         self.tell(Flagged, self.hook.records[command.id], why=why)
 
@@ -471,20 +497,31 @@ class Run:
     # Waiting
 
     def _notify(self) -> None:
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+        consumer = self._consumer
+        ready = self._over or (self.held.released and not self._eager)
+        if consumer is not None and ready and not consumer.done():
+            consumer.set_result(None)
 
     async def _next_move(self) -> None:
         """Wait until something has changed."""
-        await self._moved.wait()
+        future = self._loop.create_future()
+        self._waiting.append(future)
+        await future
 
 
-_DO: dict[type, Callable[[Run, Any], Coroutine[Any, Any, None]]] = {
+_AT_ONCE: dict[type, Callable[[Run, Any], None]] = {
     m.StartCheck: Run._do_start_check,
-    m.CancelCheck: Run._do_cancel_check,
     m.RollBack: Run._do_roll_back,
     m.Patch: Run._do_patch,
     m.Flag: Run._do_flag,
+}
+_DO: dict[type, Callable[[Run, Any], Coroutine[Any, Any, None]]] = {
+    m.CancelCheck: Run._do_cancel_check,
     m.Forget: Run._do_forget,
     m.Stop: Run._do_stop,
     m.Resume: Run._do_resume,
