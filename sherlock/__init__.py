@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sherlock.calls import analyze as analyze
     from sherlock.calls import calibrate as calibrate
     from sherlock.calls import plan as plan
+    from sherlock.calls import validate as validate
     from sherlock.cases import Case as Case
     from sherlock.estimate import Estimate as Estimate
     from sherlock.graph import WorkflowGraph as WorkflowGraph
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from sherlock.runtime.guard import GuardedGraph as GuardedGraph
     from sherlock.runtime.guard import guard as guard
     from sherlock.runtime.policy import Policy as Policy
+    from sherlock.runtime.validate import ValidationProgress as ValidationProgress
+    from sherlock.runtime.validate import avalidate as avalidate
+    from sherlock.runtime.validation import Validation as Validation
     from sherlock.side_effects import effects as effects
     from sherlock.usage import Energy as Energy
     from sherlock.usage import Limits as Limits
@@ -82,6 +86,10 @@ _HOME = {
     "guard": "sherlock.runtime.guard",
     "GuardedGraph": "sherlock.runtime.guard",
     "effect_key": "sherlock.runtime.effects",
+    "validate": "sherlock.calls",
+    "avalidate": "sherlock.runtime.validate",
+    "ValidationProgress": "sherlock.runtime.validate",
+    "Validation": "sherlock.runtime.validation",
     **dict.fromkeys(
         (
             *("VerificationStarted", "VerdictReached", "VerifierFailed", "Committed", "RolledBack", "RunFinished"),

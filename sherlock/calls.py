@@ -16,6 +16,7 @@ from sherlock.usage import Limits
 if TYPE_CHECKING:
     from sherlock.interpose.recording import Recordings
     from sherlock.placement.plan import Plan
+    from sherlock.runtime.validation import Validation
 
 
 def calibrate(
@@ -38,6 +39,36 @@ def plan(analysis: Analysis | None = None, calibration: Calibration | None = Non
     from sherlock.placement.planning import aplan
 
     return background.run(aplan(analysis, calibration, **settings))
+
+
+def validate(
+    graph: Any,
+    plan: "Plan | str | Path | None",
+    cases: str | Path | Iterable[Case | Mapping[str, Any]],
+    *,
+    scorer: str | Callable[..., Any],
+    blocking: bool = False,
+    repeats: int = 1,
+    limits: Limits | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> "Validation":
+    """Run cases without the plan and under it: `avalidate`, which lists the settings, for code that is not async."""
+    from sherlock.runtime.validate import avalidate
+
+    return background.run(
+        avalidate(
+            graph,
+            plan,
+            cases,
+            scorer=scorer,
+            blocking=blocking,
+            repeats=repeats,
+            limits=limits,
+            seed=seed,
+            **settings,
+        )
+    )
 
 
 def analyze(

@@ -14,7 +14,7 @@ from sherlock.errors import CasesError, GraphError
 from sherlock.node_code import object_fingerprint
 from sherlock.side_effects import EffectKind, EffectSpec, effect_of, tool_effects
 
-HARMLESS: Collection[EffectKind] = ("none",)
+HARMLESS: tuple[EffectKind, ...] = ("none",)
 
 StandIn = Callable[[Any, Case, Any], Awaitable[Any]]
 """From a node's input, the case and the run's config to the update."""
