@@ -4,7 +4,9 @@ An analysis never executes an effect, and the runtime never executes an irrevers
 `effect_of` what a node may do.
 """
 
+import asyncio
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -93,6 +95,14 @@ def tool_effects(node: Any) -> dict[str, EffectSpec]:
     if not isinstance(tools, Mapping):
         return {}
     return {name: _of_tool(tool) or EffectSpec("irreversible") for name, tool in tools.items()}
+
+
+async def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What an effect's function returns: one that is not a coroutine function is called in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments)
+    made = await asyncio.to_thread(function, *arguments)
+    return await made if inspect.isawaitable(made) else made
 
 
 def strongest(specs: list[EffectSpec]) -> EffectSpec | None:

@@ -105,7 +105,7 @@ def ruling_on(verdict: Verdict | VerifierFailure, record: Record, on_failure: st
 
 def may_be_repeated(record: Record) -> bool:
     """Whether the node may be executed again although its first execution stands."""
-    return record.place.effects != "irreversible"
+    return record.effects != "irreversible"
 
 
 def _correction(verdict: Verdict, record: Record) -> Ruling:
@@ -138,7 +138,7 @@ def subject_of(record: Record, prices: Prices) -> Subject:
         model=last.model if last else None,
         settings=dict(last.parameters) if last else {},
         base_url=_own_server(last),
-        effects=record.place.effects,
+        effects=record.effects,
         prices=prices,
     )
 

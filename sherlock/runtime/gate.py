@@ -132,6 +132,8 @@ class Gate:
         """Store all that is left, the writes on the head included: the run has ended, and everything is verified."""
         self._raise_failure()
         self.memory.committed = max(self.memory.committed, self.memory.head_step)
+        if self._durability == "exit":
+            self.memory.forget_taken_answers()
         taken = self.memory.take(lambda _: True)
         if self._durability == "exit":
             live = {key for key in {entry.key for entry in taken} if self.memory.is_live(key)}
@@ -175,6 +177,17 @@ class Gate:
         self._marked.add(task_id)
         self._due.append(_mark(config, task_id, channel, value))
         await self._store(wait=True)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Have entries of the library's own stored after all that is due, and before what is stored next."""
+        self._raise_failure()
+        self._due.extend(entries)
+
+    async def has(self, config: RunnableConfig) -> bool:
+        """Whether this checkpoint has been put, in this run or before."""
+        if self.memory.head_of(key_of(config)) == config["configurable"]["checkpoint_id"]:
+            return True
+        return self.base is not None and await self.base.get_tuple(config) is not None
 
     async def _is_latest(self, start: CheckpointTuple | None) -> bool:
         if start is None or self.base is None or not self._config["configurable"].get("checkpoint_id"):

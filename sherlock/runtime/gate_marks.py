@@ -15,10 +15,13 @@ CLAIM = "__sherlock_claim__"
 RESULT = "__sherlock_result__"
 """What the effect returned."""
 
+RELEASED = "__sherlock_released__"
+"""The node that has the claim waits for a person, and will begin again by design."""
+
 VERIFIED = "__sherlock_verified__"
 """The task's stored writes have been verified."""
 
-_CHANNELS = frozenset((CLAIM, RESULT, VERIFIED))
+_CHANNELS = frozenset((CLAIM, RELEASED, RESULT, VERIFIED))
 
 
 def mark_id(task_id: str, channel: str) -> str:

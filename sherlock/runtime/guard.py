@@ -77,7 +77,7 @@ class Guard:
         placed = [node for node, place in self.places.items() if place.attached is not None]
         self.learner = Learner(plan, placed)
         self._in_flight: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-        self.is_idle = not placed and all(place.effects in ("none", "idempotent") for place in self.places.values())
+        self.is_idle = not placed and all(place.effects == "none" for place in self.places.values())
         self._workflow = WorkflowGraph.of(graph) if placed else None
         self._levels: dict[str, Any] = {}
         self._reports: OrderedDict[str, RunReport] = OrderedDict()
@@ -195,6 +195,12 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def base_checkpointer(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
         """The user's checkpointer for a run with this config."""
         return self._resolve_checkpointer(config)
+
+    def unguarded(self, checkpointer: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The plain graph behind this one, its nodes as they are."""
+        twin = self._plain(self.nodes)
+        twin.checkpointer = checkpointer
+        return twin
 
     def attempt_of(self, checkpointer: Any, store: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The plain graph behind this one, its nodes hooked, for one attempt."""

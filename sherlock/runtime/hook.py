@@ -99,7 +99,8 @@ class RunHook:
 
     async def _begin(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Record:
         place = self.run.places[visit.node]
-        if place.effects == "irreversible" and not self.run.machine.is_settled_before(visit.address):
+        effects = self.run.effects.kind_of(place, value)
+        if effects == "irreversible" and not self.run.machine.is_settled_before(visit.address):
             self.run.handle(m.Parked(at=visit.address))
             await asyncio.Event().wait()  # until the attempt is gone
         self._ids += 1
@@ -110,6 +111,7 @@ class RunHook:
             value=held(value),
             attempt=self.run.attempt,
             began=self.run.attempt,
+            effects=effects,
             task_id=visit.config[CONF].get(CONFIG_KEY_TASK_ID, ""),
         )
         rejected = self.rejected.get(visit.address)
@@ -122,7 +124,7 @@ class RunHook:
                 placed=place.attached is not None,
                 reads=place.reads,
                 inputs=place.inputs,
-                undoable=place.effects == "compensable",
+                undoable=effects == "compensable",
             )
         )
         record.task = self.run.spawn(self._execute(record, visit, value, run))
@@ -135,7 +137,7 @@ class RunHook:
         record.started_s = self.run.now()
         self.run.tell(ExecutionStarted, record, step=record.at[0][0])
         try:
-            with scope.active(), journal(record.writes), self.run.effects.around(record):
+            with scope.active(), journal(record.writes):
                 record.raw = record.update = await self.run.effects.execute(record, visit, value, run)
         except BaseException as error:
             self.interrupted = self.interrupted or isinstance(error, GraphBubbleUp)

@@ -7,6 +7,7 @@ from typing import Any
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import PregelNode
+from langgraph.pregel._write import ChannelWrite
 
 from sherlock.errors import PlanMismatch
 from sherlock.graph import WorkflowGraph
@@ -34,7 +35,10 @@ class Attached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A leaf node by its full name. `reads` and `inputs` are state keys, None for all of them."""
+    """A leaf node by its full name. `reads` and `inputs` are state keys, None for all of them.
+
+    `has_router`: a conditional edge leaves it.
+    """
 
     node: str
     attached: Attached | None = None
@@ -42,6 +46,7 @@ class Place:
     inputs: Keys = None
     effect: EffectSpec | None = None
     tools: Mapping[str, EffectSpec] | None = None
+    has_router: bool = False
 
     @property
     def effects(self) -> str:
@@ -70,6 +75,7 @@ def places_of(graph: CompiledStateGraph[Any, Any, Any, Any], plan: Plan | None) 
             inputs=frozenset(node.channels) if isinstance(node.channels, list) else None,
             effect=effect_of(node),
             tools=tool_effects(node) or None,
+            has_router=any(not isinstance(writer, ChannelWrite) for writer in node.writers),
         )
     if placements:  # a handler, or a node that never runs
         raise PlanMismatch(f"the plan places a verifier on {', '.join(sorted(placements))}, which no run reaches")

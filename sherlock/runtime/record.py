@@ -30,6 +30,7 @@ class Record:
     value: Any
     attempt: int
     began: int
+    effects: str = "none"
     retried: bool = False
     task: "asyncio.Task[Any] | None" = None
     raw: Any = None

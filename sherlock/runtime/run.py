@@ -141,13 +141,12 @@ class Run:
         for task in [self._director, self._pump]:
             if task is not None:
                 await self.end(task)
-        for each in list(self._checks.values()):
+        for each in list(self._tasks):
             await self.end(each)
         if hasattr(self, "gate"):
             await self.gate.settle()
-            await self.effects.undo_uncommitted()
-        for each in list(self._tasks):
-            await self.end(each)
+            if (failure := await self.effects.undo_uncommitted()) is not None:
+                self.ledger.notes.append(str(failure))
         report = self.ledger.report(self.now())
         self.guard.keep(report)
         self.ledger.tell(RunFinished(run_id=self.id, at_s=self.now(), report=report))
@@ -185,7 +184,7 @@ class Run:
             elif not self._commands and self._pulling and self.machine.may_go_on(step, within):
                 return
             else:
-                await self._next_move()
+                await self.moved()
 
     def _check_limit(self, step: int) -> None:
         assert self.recursion_limit is not None
@@ -284,7 +283,7 @@ class Run:
                 async for chunk in chunks:
                     self._take(chunk, attempt)
                     while not self._eager and (self.held.released or not self._pulling):
-                        await self._next_move()
+                        await self.moved()
             end = "interrupted" if self.hook.interrupted else "done"
         except asyncio.CancelledError:
             if not self.stopping:
@@ -382,7 +381,7 @@ class Run:
         self.ledger.wasted(record)
         if record.task is not None:
             await self.end(record.task)
-        if command.undo or (record.ended and record.place.effects == "compensable"):
+        if command.undo or (record.ended and record.effects == "compensable"):
             await self.effects.undo(record)
 
     async def _do_stop(self, command: m.Stop) -> None:  # noqa: ARG002
@@ -398,7 +397,7 @@ class Run:
             kept = [r for r in self.hook.records.values() if r.at[0][0] < command.step]
             self.store.replay(op for record in sorted(kept, key=lambda r: r.started_s) for op in record.writes)
         while not self._pulling:
-            await self._next_move()
+            await self.moved()
         self._launch()
 
     async def _do_commit(self, command: m.Commit) -> None:
@@ -406,7 +405,7 @@ class Run:
 
     async def _commit(self, step: int) -> None:
         done = [r for r in self.hook.records.values() if r.at[0][0] <= step]
-        await self._store_writes(done)
+        await self.store_writes(done)
         self.gate.verified_tasks.update(r.task_id for r in done if r.place.attached is not None)
         await self.gate.commit(step)
         for record in done:
@@ -421,7 +420,7 @@ class Run:
     async def _do_finish(self, command: m.Finish) -> None:
         self._failure = self._attempt_error
         done = list(self.hook.records.values())
-        await self._store_writes(done)
+        await self.store_writes(done)
         self.gate.verified_tasks.update(r.task_id for r in done if r.place.attached is not None)
         await self.gate.finish()
         for record in done:
@@ -439,6 +438,12 @@ class Run:
                 f"verifiers rejected more than {self.policy.max_rollbacks} outputs in one run (max_rollbacks): "
                 "raise the limit, or let on_limit be 'flag'"
             )
+        for record in list(self.hook.records.values()):
+            if record.task is not None:
+                await self.end(record.task)
+        if (failure := await self.effects.undo_uncommitted()) is not None:
+            failure.add_note(f"The run had failed already: {self._failure!r}")
+            self._failure = failure
         self.ledger.ended("failed", self.now())
 
     def broken(self, error: Exception) -> None:
@@ -447,7 +452,8 @@ class Run:
             self._broken = error
         self.handle(m.Broken())
 
-    async def _store_writes(self, done: list[Record]) -> None:
+    async def store_writes(self, done: list[Record]) -> None:
+        """Give the user's store what these executions wrote, in order."""
         base = self.graph.store
         if base is None:
             return
@@ -507,7 +513,7 @@ class Run:
         if consumer is not None and ready and not consumer.done():
             consumer.set_result(None)
 
-    async def _next_move(self) -> None:
+    async def moved(self) -> None:
         """Wait until something has changed."""
         future = self._loop.create_future()
         self._waiting.append(future)
