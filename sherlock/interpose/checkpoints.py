@@ -9,7 +9,7 @@ from langgraph._internal._constants import NS_END, NS_SEP, NULL_TASK_ID
 from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-__all__ = ["NULL_TASK_ID", "Key", "container", "is_transient", "key_of", "own_checkpoint", "shallow"]
+__all__ = ["NULL_TASK_ID", "Key", "container", "is_transient", "key_of", "own_checkpoint", "own_values", "shallow"]
 
 Key = tuple[str, str]
 """Thread and checkpoint namespace: one line of checkpoints."""
@@ -22,6 +22,14 @@ def own_checkpoint(checkpoint: Checkpoint, own: Callable[[Any], Any]) -> Checkpo
     mine["channel_versions"] = dict(checkpoint["channel_versions"])
     mine["versions_seen"] = {node: dict(seen) for node, seen in checkpoint["versions_seen"].items()}
     return mine
+
+
+def own_values(checkpoint: Checkpoint, own: Callable[[Any], Any]) -> Checkpoint:
+    """As `own_checkpoint`, for a checkpoint that LangGraph has copied for its saver already: all but the values."""
+    values = checkpoint["channel_values"]
+    for channel, value in values.items():
+        values[channel] = own(value)
+    return checkpoint
 
 
 def shallow(value: Any) -> Any:

@@ -53,9 +53,7 @@ async def check(run: "Run", record: Record, number: int) -> None:
     ruling = ruling_on(verdict, record, run.policy.on_failure)
     usage = spent(verdict.usage or NO_USAGE, scope.usage)
     if isinstance(verdict, VerifierFailure):
-        run.tell(
-            VerifierFailed, record, verifier=attached.name, message=verdict.message, seconds=seconds, usage=usage
-        )
+        run.tell(VerifierFailed, record, verifier=attached.name, message=verdict.message, seconds=seconds, usage=usage)
     else:
         after = None if ruling.correction is None else read_text(ruling.correction)
         run.tell(

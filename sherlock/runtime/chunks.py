@@ -76,9 +76,7 @@ class Held:
         self.waiting = deque(item for item in self.waiting if item[0] < step)
 
 
-def step_of(
-    mode: str, payload: Any, ns: Namespace, *, ended: int, begun: int, task_steps: Mapping[str, int]
-) -> int:
+def step_of(mode: str, payload: Any, ns: Namespace, *, ended: int, begun: int, task_steps: Mapping[str, int]) -> int:
     """The superstep of a chunk from LangGraph's loop; `ended` was the last to end, `begun` the last to begin.
 
     What a loop reports when a superstep ends comes out at the beginning of the next, before any node of that begins.

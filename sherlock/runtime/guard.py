@@ -17,7 +17,7 @@ from sherlock import background
 from sherlock.errors import PlanError
 from sherlock.graph import WorkflowGraph
 from sherlock.interpose import calls
-from sherlock.interpose.nodes import interpose
+from sherlock.interpose.nodes import full_name, interpose
 from sherlock.loading import opened_graph
 from sherlock.models.prices import Prices
 from sherlock.placement.plan import Plan
@@ -25,7 +25,7 @@ from sherlock.runtime.chunks import Form
 from sherlock.runtime.events import Event, RunReport
 from sherlock.runtime.inline import InlineHook
 from sherlock.runtime.learner import Learner
-from sherlock.runtime.levels import levels_below
+from sherlock.runtime.levels import levels_below, step_of
 from sherlock.runtime.places import Place, places_of, uncached
 from sherlock.runtime.policy import Policy
 from sherlock.runtime.run import Run
@@ -77,7 +77,8 @@ class Guard:
         placed = [node for node, place in self.places.items() if place.attached is not None]
         self.learner = Learner(plan, placed)
         self._in_flight: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-        self.is_idle = not placed and all(place.effects == "none" for place in self.places.values())
+        self.is_idle = not any(place.is_watched for place in self.places.values())
+        self._concerning = {step_of(node) for node, place in self.places.items() if place.is_watched}
         self._workflow = WorkflowGraph.of(graph) if placed else None
         self._levels: dict[str, Any] = {}
         self._reports: OrderedDict[str, RunReport] = OrderedDict()
@@ -93,6 +94,10 @@ class Guard:
         if loop not in self._in_flight:
             self._in_flight[loop] = asyncio.Semaphore(self.policy.max_verifiers_in_flight)
         return self._in_flight[loop]
+
+    def concerns(self, name: str) -> bool:
+        """Whether a node of the outermost graph may have to be run again, or held; "*": whether any may."""
+        return name == "*" or full_name("", name) in self._concerning
 
     def depth_allowed(self, place: Place, spent_waste: float) -> Decision:
         """How far a run may go on past an output of the node before its verdict."""

@@ -6,10 +6,18 @@ unchanged: the next attempt attaches to it.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_RUNTIME, CONFIG_KEY_TASK_ID, NS_SEP
+from langgraph._internal._constants import (
+    CONF,
+    CONFIG_KEY_CALL,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_TASK_ID,
+    NS_SEP,
+)
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from sherlock.interpose.calls import CallScope
@@ -29,6 +37,18 @@ async def over(task: "asyncio.Task[Any]") -> None:
     waiter = asyncio.get_running_loop().create_future()
     task.add_done_callback(lambda _: waiter.done() or waiter.set_result(None))
     await waiter
+
+
+def beside(config: RunnableConfig) -> Iterable[str]:
+    """The nodes that LangGraph runs in one superstep with the one that was given this config, itself left out perhaps.
+
+    Where LangGraph does not show them as we know it, "*" stands for all.
+    """
+    try:
+        running = config[CONF][CONFIG_KEY_CALL].keywords["futures"]()
+        return [task.name for task in running.values()]
+    except (AttributeError, KeyError, TypeError):
+        return ["*"]
 
 
 class RunHook:
@@ -57,6 +77,8 @@ class RunHook:
         if visit.is_container:
             self.namespaces[configurable.get(CONFIG_KEY_CHECKPOINT_NS, "")] = visit.address
             return await run(value)
+        if self._is_calm(visit):
+            return await self._execute_calmly(visit, value, run)
         record = self._recorded(visit, value)
         while True:
             if record is not None:
@@ -78,6 +100,37 @@ class RunHook:
     def routing(self, visit: Visit) -> Iterator[None]:  # noqa: ARG002
         """Routing functions run again with every attempt, and are not recorded."""
         yield
+
+    def _is_calm(self, visit: Visit) -> bool:
+        """Whether nothing can roll back while the node runs, nor make it run again.
+
+        It is so when the run awaits no verdict, and will await none that concerns what runs beside the node.
+        """
+        place = self.run.places[visit.node]
+        return (
+            place.attached is None
+            and place.effects == "none"
+            and self.run.store is None
+            and len(visit.address) == 1
+            and not self.run.machine.executions
+            and not any(self.run.guard.concerns(name) for name in beside(visit.config))
+        )
+
+    async def _execute_calmly(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Execute a node that leaves no record: it is final as soon as its superstep has ended."""
+        place = self.run.places[visit.node]
+        if self.run.counts_all:
+            self._ids += 1
+            record = Record(id=self._ids, at=visit.address, place=place, value=None, attempt=0, began=0)
+            with self._metered(record):
+                update = await run(value)
+            self.run.depth_allowed(record)
+        else:  # its model calls are those of the run
+            self.run.ledger.executions += 1
+            began = self.run.now()
+            update = await run(value)
+            self.run.ended_calmly(place, began)
+        return update
 
     def _recorded(self, visit: Visit, value: Any) -> Record | None:
         known = self.run.machine.at(visit.address)
@@ -131,29 +184,41 @@ class RunHook:
         return record
 
     async def _execute(self, record: Record, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
-        self.run.counted(record)
-        scope = CallScope(price=self.run.price)
         self._redirect(record, visit)
-        record.started_s = self.run.now()
-        self.run.tell(ExecutionStarted, record, step=record.at[0][0])
         try:
-            with scope.active(), journal(record.writes):
+            with self._metered(record), journal(record.writes):
                 record.raw = record.update = await self.run.effects.execute(record, visit, value, run)
-        except BaseException as error:
-            self.interrupted = self.interrupted or isinstance(error, GraphBubbleUp)
-            self.run.tell(ExecutionEnded, record, seconds=self.run.now() - record.started_s, error=repr(error))
+        except BaseException:
             self.run.handle(m.Broke(id=record.id))
             self.records.pop(record.id, None)
             raise
-        finally:
-            scope.close()
-            record.calls = tuple(scope.calls)
-            self.run.spent_by_node(scope.usage)
-        record.ended, record.ended_s = True, self.run.now()
-        self.run.tell(ExecutionEnded, record, seconds=record.ended_s - record.started_s)
+        record.ended = True
         depth = self.run.depth_allowed(record)
         self.run.handle(m.Ended(id=record.id, writes=keys_of(record.raw), depth=depth))
         return record.raw
+
+    @contextlib.contextmanager
+    def _metered(self, record: Record) -> Iterator[None]:
+        """Count an execution, its time and its model calls."""
+        run = self.run
+        run.counted(record)
+        scope = CallScope(price=run.price)
+        record.started_s = run.now()
+        run.tell(ExecutionStarted, record, step=record.at[0][0])
+        error: str | None = None
+        try:
+            with scope.active():
+                yield
+        except BaseException as raised:
+            self.interrupted = self.interrupted or isinstance(raised, GraphBubbleUp)
+            error = repr(raised)
+            raise
+        finally:
+            scope.close()
+            record.calls, record.ended_s = tuple(scope.calls), run.now()
+            if record.calls:
+                run.spent_by_node(scope.usage)
+            run.tell(ExecutionEnded, record, seconds=record.ended_s - record.started_s, error=error)
 
     async def _ended(self, record: Record) -> None:
         """Wait for the end of an execution; it goes on if the attempt is ended to begin another."""

@@ -30,7 +30,9 @@ class InlineHook:
         place = self.guard.places.get(visit.node)
         if visit.is_container or place is None or place.attached is None:
             return await run(value)
-        record = Record(id=0, at=visit.address, place=place, value=held(value), attempt=1, began=1, effects=place.effects)
+        record = Record(
+            id=0, at=visit.address, place=place, value=held(value), attempt=1, began=1, effects=place.effects
+        )
         while True:
             scope = CallScope()
             with scope.active():

@@ -27,8 +27,13 @@ class Ledger:
         self._on_event = on_event
         self._events: list[Event] = []
         self._wasted: list[str] = []
-        self._t_exec = 0.0
+        self.t_exec_s = 0.0
         self._t_vrf = 0.0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody listens."""
+        return self._on_event is None and not _log.isEnabledFor(logging.DEBUG)
 
     def tell(self, event: Event) -> None:
         """Keep an event and hand it on. What the callback raises is logged, and harms nothing."""
@@ -47,7 +52,7 @@ class Ledger:
 
     def kept(self, record: Record) -> None:
         """An execution is final."""
-        self._t_exec = max(self._t_exec, record.ended_s)
+        self.t_exec_s = max(self.t_exec_s, record.ended_s)
 
     def resumed(self, at_s: float) -> None:
         """An attempt begins again."""
@@ -62,7 +67,7 @@ class Ledger:
         rolled_back = self._of(RolledBack)
         return RunReport(
             run_id=self.run_id,
-            t_exec_s=self._t_exec,
+            t_exec_s=self.t_exec_s,
             t_vrf_s=self._t_vrf or at_s,
             verdicts=self._of(VerdictReached),
             failures=self._of(VerifierFailed),

@@ -434,8 +434,10 @@ class Machine:
 
     def _settle(self) -> Iterator[Command]:
         """Commit, resume, finish or fail, whichever has become possible."""
-        unsettled = (e.step - 1 for e in self.executions.values() if e.is_open or not e.reached)
-        final = min(self.ended, min(unsettled, default=self.ended))
+        final = self.ended
+        for execution in self.executions.values():
+            if execution.is_open or not execution.reached:
+                final = min(final, execution.step - 1)
         if final > self.committed:
             self.committed = final
             for execution in [e for e in self.executions.values() if e.step <= final]:

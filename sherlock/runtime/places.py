@@ -57,6 +57,11 @@ class Place:
         without_undo = self.effect.kind == "compensable" and self.effect.undo is None
         return "irreversible" if without_undo else self.effect.kind
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a run has to do more about the node than to let it run."""
+        return self.attached is not None or self.effects != "none"
+
 
 def places_of(graph: CompiledStateGraph[Any, Any, Any, Any], plan: Plan | None) -> dict[str, Place]:
     """All leaf nodes, with the plan's placements, or where it has none for a node, those that the code declares.

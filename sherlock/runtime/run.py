@@ -22,6 +22,7 @@ from langgraph._internal._constants import (
 from langgraph.errors import GraphRecursionError
 
 from sherlock.errors import RollbackLimit, SherlockError
+from sherlock.interpose.calls import CallScope
 from sherlock.interpose.journal import JournalStore
 from sherlock.interpose.nodes import Address, follows, hooked
 from sherlock.models.prices import Prices
@@ -29,16 +30,16 @@ from sherlock.runtime import machine as m
 from sherlock.runtime.checks import check
 from sherlock.runtime.chunks import Form, Held, step_of
 from sherlock.runtime.effects import Effects
-from sherlock.runtime.events import Committed, Event, Flagged, RolledBack, RunFinished
+from sherlock.runtime.events import Committed, Event, ExecutionEnded, ExecutionStarted, Flagged, RolledBack, RunFinished
 from sherlock.runtime.gate import Gate
 from sherlock.runtime.hook import RunHook
 from sherlock.runtime.ledger import Ledger
+from sherlock.runtime.places import Place
 from sherlock.runtime.record import Record
 from sherlock.usage import Usage
 
 if TYPE_CHECKING:
     from sherlock.runtime.guard import GuardedGraph
-
 
 
 class Run:
@@ -75,6 +76,8 @@ class Run:
         self.recursion_limit: int | None = None
         self.store = JournalStore(graph.store) if graph.store is not None else None
         self.effects = Effects(self)
+        self.scope = CallScope(price=self.price)
+        """Of model calls that belong to no recorded execution: of calm ones, and of routing functions."""
         self._commands: deque[m.Command] = deque()
         self._directing = False
         self._waiting: list[asyncio.Future[None]] = []
@@ -147,6 +150,8 @@ class Run:
             await self.gate.settle()
             if (failure := await self.effects.undo_uncommitted()) is not None:
                 self.ledger.notes.append(str(failure))
+        self.scope.close()
+        self.spent_by_node(self.scope.usage)
         report = self.ledger.report(self.now())
         self.guard.keep(report)
         self.ledger.tell(RunFinished(run_id=self.id, at_s=self.now(), report=report))
@@ -270,7 +275,7 @@ class Run:
         end: m.End | None = "done"
         chunks = None
         try:
-            with hooked(self.hook):
+            with hooked(self.hook), self.scope.active():
                 chunks = twin.astream(
                     value,
                     config,
@@ -466,6 +471,8 @@ class Run:
 
     def tell(self, kind: type[Event], record: Record | None = None, **fields: Any) -> None:
         """Emit an event."""
+        if kind in _UNTOLD and self.ledger.is_quiet:
+            return
         about = {} if record is None else {"node": record.place.node, "execution_id": record.label}
         self.ledger.tell(kind(run_id=self.id, at_s=self.now(), **about, **fields))
 
@@ -485,6 +492,17 @@ class Run:
         decision = self.guard.depth_allowed(record.place, self._spent_waste)
         self._spent_waste += decision.expected_waste_usd
         return decision.depth
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether each execution is told of, or its price asked for."""
+        return self.policy.budget is not None or not self.ledger.is_quiet
+
+    def ended_calmly(self, place: Place, began: float) -> None:
+        """An execution has ended that nothing can void."""
+        ended = self.now()
+        self.ledger.t_exec_s = ended
+        self.guard.learner.record_execution(place.node, ended - began)
 
     def learn_verification(self, record: Record, seconds: float, matched: bool, usage: Usage) -> None:
         """A verdict was reached."""
@@ -520,6 +538,8 @@ class Run:
         await future
 
 
+_UNTOLD = (ExecutionStarted, ExecutionEnded, Committed)
+"""Events that nobody is told of unless somebody listens: the report does without them."""
 _AT_ONCE: dict[type, Callable[[Run, Any], None]] = {
     m.StartCheck: Run._do_start_check,
     m.RollBack: Run._do_roll_back,

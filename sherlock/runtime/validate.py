@@ -353,4 +353,3 @@ def _notes(reports: Sequence[Any], placed: Mapping[str, str]) -> list[str]:
     """What the runs noted, each once, and what explains figures of nothing."""
     found = [] if placed else ["No node has a verifier, so the guarded runs are like the unguarded ones."]
     return [*found, *dict.fromkeys(note for report in reports for note in report.notes)]
-
