@@ -5,8 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import NS_END, NS_SEP, NULL_TASK_ID
-from langgraph.checkpoint.base import Checkpoint
+from langgraph._internal._constants import (
+    CONFIG_KEY_CHECKPOINT_MAP,
+    CONFIG_KEY_RESUMING,
+    NS_END,
+    NS_SEP,
+    NULL_TASK_ID,
+)
+from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 __all__ = ["NULL_TASK_ID", "Key", "container", "is_transient", "key_of", "own_checkpoint", "own_values", "shallow"]
@@ -61,3 +67,18 @@ def container(ns: str) -> tuple[str, str]:
     while parts[-1].isdigit():  # a task's second subgraph and later ones are numbered
         parts.pop()
     return NS_SEP.join(parts[:-1]), parts[-1].rpartition(NS_END)[2]
+
+
+def begin_anew_unless_begun(config: RunnableConfig, head: CheckpointTuple | None) -> None:
+    """Let a subgraph that loads `head` take its input, unless `head` is of the very superstep that is resumed.
+
+    A resumed graph tells every subgraph of its first superstep to resume. One that keeps its namespace for the whole
+    thread would then go on from the end of an earlier visit, and pass its input over. `config` is the dict that
+    LangGraph reads this from after loading.
+    """
+    configurable = config.get("configurable", {})
+    ns, enclosing = configurable.get("checkpoint_ns"), configurable.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
+    if head is None or not ns or is_transient(ns) or ns in enclosing:
+        return
+    if configurable.get(CONFIG_KEY_RESUMING) and head.metadata.get("parents") != enclosing:
+        configurable[CONFIG_KEY_RESUMING] = False

@@ -4,7 +4,7 @@ Tasks of the event loop and nodes' threads put and read at the same time, so eve
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID, uuid5
@@ -28,6 +28,7 @@ from sherlock.interpose.checkpoints import (
     is_transient,
     key_of,
     own_checkpoint,
+    own_values,
     shallow,
 )
 from sherlock.runtime.gate_entries import CheckpointPut, Entry, WritesPut, pending, squash
@@ -108,7 +109,7 @@ class Memory:
                 key=key,
                 tag=metadata["step"] if is_root else self.head_step + 1,
                 config=config,
-                checkpoint=own_checkpoint(checkpoint, shallow),
+                checkpoint=own_values(checkpoint, shallow),
                 metadata=metadata,
                 new_versions=versions,
             )
@@ -257,10 +258,9 @@ class Memory:
         with self._lock:
             gone = {(put.key, put.id) for put in self._line if isinstance(put, CheckpointPut) and put.tag >= step}
             kept = [entry for entry in self._line if entry.tag < step or self._outlives(entry, gone)]
-            answers = [put for put in kept if isinstance(put, WritesPut) and put.tag >= step]
             self._line = kept
             self._drop_outside(set(map(id, kept)), gone)
-            self._forget_taken(answers)
+            self.forget_taken_answers()
             self._rolled_back = True
             root = self._records.get(self.root)
             start_step = self._start.metadata.get("step", BEFORE_ALL) if self._start else BEFORE_ALL
@@ -284,11 +284,15 @@ class Memory:
         for place, puts in list(self._writes.items()):
             self._writes[place] = [put for put in puts if put.due or id(put) in kept] if place not in gone else []
 
-    def _forget_taken(self, answers: Iterable[WritesPut]) -> None:
+    def forget_taken_answers(self) -> None:
         """Drop the run's answer to an interrupt if a task has taken it: the next to ask must not get it again."""
-        lists = [value for put in answers for channel, value in put.writes if channel == RESUME]
-        taken = {id(value[-1]) for value in lists if isinstance(value, list) and value}
+        with self._lock:
+            puts = [put for put in self._line if isinstance(put, WritesPut) and put.task_id != NULL_TASK_ID]
+            lists = [value for put in puts for channel, value in put.writes if channel == RESUME]
+            taken = {id(value[-1]) for value in lists if isinstance(value, list) and value}
+            self._forget(taken)
 
+    def _forget(self, taken: set[int]) -> None:
         def is_taken(write: tuple[str, Any]) -> bool:
             return write[0] == RESUME and id(write[1]) in taken
 

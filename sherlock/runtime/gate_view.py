@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 
+from sherlock.interpose.checkpoints import begin_anew_unless_begun
 from sherlock.runtime.gate_deltas import DeltaWalk
 
 if TYPE_CHECKING:
@@ -52,16 +53,21 @@ class GateView(BaseCheckpointSaver[Any]):
         return self
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        found = await self._find(config)
+        begin_anew_unless_begun(config, found)
+        return found
+
+    async def _find(self, config: RunnableConfig) -> CheckpointTuple | None:
         held = self._memory.held(config)
         if held.answered or self._gate.base is None:
             return held.saved
         return held.above(await self._gate.base.get_tuple(config))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        held = self._memory.held(config)
-        if held.answered or self._gate.base is None:
-            return held.saved
-        return held.above(self._gate.base.call("get_tuple", config))
+        held, base = self._memory.held(config), self._gate.base
+        found = held.saved if held.answered or base is None else held.above(base.call("get_tuple", config))
+        begin_anew_unless_begun(config, found)
+        return found
 
     async def alist(
         self,

@@ -121,7 +121,7 @@ def postgres_server() -> Iterator[str]:
 def _programs() -> Path | str:
     """The folder of PostgreSQL's server programs, or what is missing."""
     try:
-        import langgraph.checkpoint.postgres
+        import langgraph.checkpoint.postgres  # noqa: F401
         import psycopg  # noqa: F401
     except ImportError as error:
         return f"the extra `postgres` is not installed: {error}"
