@@ -1,11 +1,12 @@
 """What is learned while guarded runs go by: how long nodes and verifiers take, what they cost, how often they agree.
 
-One learner serves all runs of one guard, in one event loop. Every figure is over the last `WINDOW` values, so a model
-that was swapped is learned anew and memory stays bounded. The plan's figures count as `PLAN_WEIGHT` values that came
-first.
+One learner serves all runs of one guard, in whichever threads their event loops are. Every figure is over the last
+`WINDOW` values, so a model that was swapped is learned anew and memory stays bounded. The plan's figures count as
+`PLAN_WEIGHT` values that came first.
 """
 
 import math
+import threading
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Collection
@@ -110,9 +111,10 @@ class Learner:
 class Window:
     """Quantiles and mean of the last `WINDOW` values, exactly: they are kept in order of age and of size."""
 
-    __slots__ = ("_aged", "_mean", "_sorted")
+    __slots__ = ("_aged", "_lock", "_mean", "_sorted")
 
     def __init__(self, *values: float) -> None:
+        self._lock = threading.Lock()
         self._mean: float | None = None
         self._aged: deque[float] = deque()
         self._sorted: list[float] = []
@@ -126,23 +128,26 @@ class Window:
         """Take in a value, and let go of the oldest of too many. What is not finite is not taken in."""
         if not math.isfinite(value):
             return
-        if len(self._aged) == WINDOW:
-            del self._sorted[bisect_left(self._sorted, self._aged.popleft())]
-        self._mean = None
-        self._aged.append(value)
-        insort(self._sorted, value)
+        with self._lock:
+            if len(self._aged) == WINDOW:
+                del self._sorted[bisect_left(self._sorted, self._aged.popleft())]
+            self._mean = None
+            self._aged.append(value)
+            insort(self._sorted, value)
 
     def quantile(self, share: float) -> float | None:
         """The least value that this share of the values does not exceed; None without values."""
-        if not self._sorted:
-            return None
-        return self._sorted[max(math.ceil(share * len(self._sorted)) - 1, 0)]
+        with self._lock:
+            if not self._sorted:
+                return None
+            return self._sorted[max(math.ceil(share * len(self._sorted)) - 1, 0)]
 
     @property
     def mean(self) -> float | None:
-        if self._mean is None and self._sorted:
-            self._mean = math.fsum(self._sorted) / len(self._sorted)
-        return self._mean
+        with self._lock:
+            if self._mean is None and self._sorted:
+                self._mean = math.fsum(self._sorted) / len(self._sorted)
+            return self._mean
 
 
 @dataclass(slots=True)
@@ -167,24 +172,27 @@ class _Work:
 class _Matches:
     """The Beta posterior of a match rate, over the last verdicts."""
 
-    __slots__ = ("_for", "_prior", "_seen")
+    __slots__ = ("_for", "_lock", "_prior", "_seen")
 
     def __init__(self, centre: float | None = None) -> None:
         # Half a verdict each way is Jeffreys' prior; it keeps a plan's 0 or 1 from being taken for certain.
         known = (0.0, 0.0) if centre is None else (PLAN_WEIGHT * centre, PLAN_WEIGHT * (1 - centre))
         self._prior = (known[0] + 0.5, known[1] + 0.5)
+        self._lock = threading.Lock()
         self._seen: deque[bool] = deque()
         self._for = 0
 
     def add(self, matched: bool) -> None:
-        if len(self._seen) == WINDOW:
-            self._for -= self._seen.popleft()
-        self._seen.append(matched)
-        self._for += matched
+        with self._lock:
+            if len(self._seen) == WINDOW:
+                self._for -= self._seen.popleft()
+            self._seen.append(matched)
+            self._for += matched
 
     @property
     def posterior(self) -> MatchRate:
-        a, b = self._prior[0] + self._for, self._prior[1] + len(self._seen) - self._for
+        with self._lock:
+            a, b = self._prior[0] + self._for, self._prior[1] + len(self._seen) - self._for
         mean = a / (a + b)
         deviation = math.sqrt(mean * (1 - mean) / (a + b + 1))
         return MatchRate(mean=mean, upper=min(1.0, mean + deviation))

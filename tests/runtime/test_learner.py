@@ -1,6 +1,9 @@
 """What is learned from runs, and what a plan knows before the first."""
 
 import math
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -109,6 +112,29 @@ def test_a_window_holds_the_last_values(values, share):
     assert sum(value <= found for value in last) >= share * len(last)
     assert sum(value < found for value in last) <= share * len(last)
     assert (window.quantile(0), window.quantile(1)) == (last[0], last[-1])
+
+
+def test_several_threads_may_teach_one_learner():
+    learner, interval = Learner(), sys.getswitchinterval()
+
+    def teach(seed):
+        rng = random.Random(seed)
+        for _ in range(2000):
+            learner.record_execution("a", rng.random(), rng.random())
+            learner.record_verification("a", rng.random(), rng.random(), matched=rng.random() < 0.5)
+            assert 0 <= learner.latency("a", rng.random()) <= 1
+            assert 0 <= learner.usd("a") <= 1
+            assert 0 < learner.match_rate("a").mean < 1
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(teach, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    window = learner._nodes["a"].seconds
+    assert sorted(window._aged) == window._sorted
+    assert len(window) == WINDOW
 
 
 def test_what_is_not_finite_is_not_taken_in():
