@@ -5,7 +5,7 @@ here: `Outline.build(nodes)` asks `nodes` for the function of every leaf. Keys t
 (rounds of loops, a reducer that adds), `sent` (a list, added to), `total` (a number, a reducer), `i` (which packet).
 """
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Protocol
 
 from hypothesis import strategies as st
@@ -15,6 +15,19 @@ from langgraph.types import Command, Send
 
 def unchanged(update):
     return update
+
+
+class Brief:
+    """Shows a dataclass as one would write it down: without what has its default."""
+
+    def __repr__(self):
+        shown = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            if field.repr and (default is MISSING or value != default):
+                shown.append(f"{value!r}" if default is MISSING else f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class Nodes(Protocol):
@@ -36,8 +49,8 @@ class Nodes(Protocol):
         """The input of the `n`th task that `Send` starts."""
 
 
-@dataclass(frozen=True)
-class Stage:
+@dataclass(frozen=True, repr=False)
+class Stage(Brief):
     """Some leaves (each with a `name` and the `key` that it writes), and how they hang together."""
 
     shape: str
@@ -45,8 +58,8 @@ class Stage:
     inner: "Outline | None" = None
 
 
-@dataclass(frozen=True)
-class Outline:
+@dataclass(frozen=True, repr=False)
+class Outline(Brief):
     stages: tuple[Stage, ...]
 
     def build(self, nodes: Nodes, **compiling):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from random_graphs import Brief
 from sayings import canonical, otherwise, said_alike, said_otherwise
 
 from sherlock import Plan, Subject, Verdict
@@ -70,8 +71,8 @@ def inputs_of(subject: Subject) -> str:
     return canonical(subject.inputs)
 
 
-@dataclass(frozen=True)
-class Script:
+@dataclass(frozen=True, repr=False)
+class Script(Brief):
     """How a verifier of a random graph answers: by one of `choices`, after one of `latencies`, as the subject says.
 
     `accept`; `correct`: reject, with another text; `update`: reject, with another update; `same`: reject, with a text
@@ -109,8 +110,8 @@ class Script:
         return zlib.crc32(text.encode())
 
 
-@dataclass(frozen=True)
-class Placed:
+@dataclass(frozen=True, repr=False)
+class Placed(Brief):
     """A verifier at a node: a `Script`, or anything with its two methods; and what becomes of a rejected output."""
 
     node: str

@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_MOST = 12
+"""How many tasks a deadlock lists."""
+
 _HUNG_S = 20.0
 """Real seconds after which a thread that still works is taken for stuck."""
 
@@ -63,7 +66,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(self, executor, func, *args):
         if executor is None:
-            executor = self._default_executor = self._default_executor or ThreadPoolExecutor(8)
+            executor = self._default_executor = self._default_executor or ThreadPoolExecutor(64)
         self.working += 1
         future = executor.submit(func, *args)
         result = asyncio.wrap_future(future, loop=self)
@@ -128,7 +131,8 @@ class _Jumping(selectors.DefaultSelector):
 
 
 def _where() -> str:
-    return "\n".join(f"  {task.get_name()}: {_stands(task)}" for task in asyncio.all_tasks())
+    lines = sorted(f"  {task.get_name()}: {_stands(task)}" for task in asyncio.all_tasks())
+    return "\n".join([*lines[:_MOST], *([f"  and {len(lines) - _MOST} more"] if len(lines) > _MOST else [])])
 
 
 def _stands(task: asyncio.Task[Any]) -> str:
