@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 import sherlock
-from sherlock.cli.options import AskedAnalyze, AskedCalibrate, AskedPlan, command_for
+from sherlock.cli.options import AskedAnalyze, AskedCalibrate, AskedPlan, AskedRun, AskedValidate, command_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,16 +96,44 @@ app.command(
 )(command_for(AskedPlan, _plan))
 
 
+def _validate(given: "Mapping[str, Any]") -> int:
+    from sherlock.cli.validate import validate
+
+    return validate(given)
+
+
+app.command(
+    name="validate",
+    help="Run cases without the plan and under it, interleaved, and say how score, cost and time differ.\n\n"
+    "Every option can also stand in \\[tool.sherlock.validate] of pyproject.toml; what is given here wins.",
+    short_help="Measure what a plan really does.",
+)(command_for(AskedValidate, _validate))
+
+
+def _run(given: "Mapping[str, Any]") -> int:
+    from sherlock.cli.run import run
+
+    return run(given)
+
+
+app.command(
+    name="run",
+    help="Run one input under a plan, and see nodes, verdicts and rollbacks as they come. Effects are executed.\n\n"
+    "Every option can also stand in \\[tool.sherlock.run] of pyproject.toml; what is given here wins.",
+    short_help="Run one input, verified, and see it go.",
+)(command_for(AskedRun, _run))
+
+
 @app.command(short_help="Show a saved result again.")
 def report(
-    file: Annotated[Path, typer.Argument(help="What `sherlock analyze`, `calibrate` or `plan` wrote.")],
+    file: Annotated[Path, typer.Argument(help="What `sherlock analyze`, `calibrate`, `plan` or `validate` wrote.")],
     markdown: Annotated[
         Path | None, typer.Option(help="Write the report in Markdown to this file; - prints it.", show_default=False)
     ] = None,
     node: Annotated[str | None, typer.Option(help="All that is known about one node.", show_default=False)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a saved analysis, calibration or plan: in the terminal, as Markdown, or as JSON."""
+    """Show a saved analysis, calibration, plan or validation: in the terminal, as Markdown, or as JSON."""
     from sherlock.cli.report import show
 
     show(file, markdown=markdown, node=node, as_json=json)

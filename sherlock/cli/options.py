@@ -15,6 +15,7 @@ import typer
 
 STORE = Path(".sherlock/trials.sqlite")
 ANALYSIS, CALIBRATION, PLAN = Path("analysis.json"), Path("calibration.json"), Path("plan.yaml")
+VALIDATION = Path("validation.json")
 
 _WHAT, _TRIED, _FROM, _SLO, _FAULTS, _STOP, _LIMITS, _KEEP, _MODELS, _SHOW = _PANELS = (
     "Graph and cases",
@@ -48,7 +49,7 @@ def _timeout(panel: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What each of these commands can be asked. `given` holds the names of what was said, not left to its default."""
+    """What a command that runs a graph can be asked. `given` names what was said, not left to its default."""
 
     command: ClassVar[str]
     apart: ClassVar[frozenset[str]] = frozenset()
@@ -59,6 +60,20 @@ class Asked:
         typer.Argument(help="file.py:attr, package.module:attr, or a name in langgraph.json", show_default=False),
     ] = None
     cases: Annotated[Path | None, _option("JSON Lines: one case with `inputs` on each line.", _WHAT)] = None
+    config: Annotated[str | None, _option("The config to run with: a JSON object, or a file with one.", _WHAT)] = None
+    model: Annotated[str | None, _option("`local` runs the embedded model meanwhile (extra `local`).", _MODELS)] = None
+    json: Annotated[bool, _flag("Print the result as JSON, and nothing else, on standard output.", _SHOW, "--json")] = (
+        False
+    )
+    prices: Mapping[str, Any] = field(default_factory=dict)
+    energy: Mapping[str, Any] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedCases(Asked):
+    """What every command can be asked that measures something on cases."""
+
     scorer: Annotated[
         str | None,
         _option(
@@ -68,7 +83,15 @@ class Asked:
         ),
     ] = None
     output_key: Annotated[str | None, _option("The output's key that a named scorer compares.", _WHAT)] = None
-    config: Annotated[str | None, _option("The config to run with: a JSON object, or a file with one.", _WHAT)] = None
+    output: Annotated[Path, _output(ANALYSIS)] = ANALYSIS
+    markdown: Annotated[Path | None, _option("Also a report in Markdown.", _SHOW)] = None
+    quiet: Annotated[bool, _flag("No progress, and of the report one sentence only.", _SHOW, "--quiet")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedKept(AskedCases):
+    """What those commands can be asked that keep what they did, and can do several runs at once."""
+
     store: Annotated[
         Path, _option("Where every trial is kept as it ends (SQLite).", _KEEP, default=STORE.as_posix())
     ] = STORE
@@ -77,21 +100,11 @@ class Asked:
         str,
         _option("Which model calls are made and recorded: none, new or all.", _KEEP, default="new"),
     ] = "new"
-    model: Annotated[str | None, _option("`local` runs the embedded model meanwhile (extra `local`).", _MODELS)] = None
     concurrency: Annotated[int, _option("Runs at once.", _MODELS, default="8; 1 with --model local")] = 8
-    output: Annotated[Path, _output(ANALYSIS)] = ANALYSIS
-    markdown: Annotated[Path | None, _option("Also a report in Markdown.", _SHOW)] = None
-    json: Annotated[bool, _flag("Print the result as JSON, and nothing else, on standard output.", _SHOW, "--json")] = (
-        False
-    )
-    quiet: Annotated[bool, _flag("No progress, and of the report one sentence only.", _SHOW, "--quiet")] = False
-    prices: Mapping[str, Any] = field(default_factory=dict)
-    energy: Mapping[str, Any] = field(default_factory=dict)
-    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskedStudy(Asked):
+class AskedStudy(AskedKept):
     """What both studies can be asked: `analyze` and `calibrate`."""
 
     node: Annotated[list[str], _option("Only this node; may be repeated.", _WHAT)] = field(default_factory=list)
@@ -155,7 +168,7 @@ class AskedCalibrate(AskedStudy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskedPlan(Asked):
+class AskedPlan(AskedKept):
     """What `sherlock plan` was asked for. Its limits on one run are those of an `SLO`."""
 
     command: ClassVar[str] = "plan"
@@ -203,7 +216,50 @@ class AskedPlan(Asked):
     verifiers: Mapping[str, Any] = field(default_factory=dict)
 
 
-KINDS: tuple[type[Asked], ...] = (AskedAnalyze, AskedCalibrate, AskedPlan)
+@dataclass(frozen=True, kw_only=True)
+class AskedValidate(AskedCases):
+    """What `sherlock validate` was asked for."""
+
+    command: ClassVar[str] = "validate"
+    apart: ClassVar[frozenset[str]] = frozenset({"output", "markdown", "plan"})
+
+    plan: Annotated[Path | None, _option("The plan to validate.", _TRIED, default="what the code declares")] = None
+    blocking: Annotated[bool, _flag("Also run with every verdict waited for.", _TRIED, "--blocking")] = False
+    repeats: Annotated[int, _option("Runs of each case in each way.", _TRIED, default="1")] = 1
+    seed: Annotated[int, _option("The seed of the order of runs, and of intervals.", _TRIED, default="0")] = 0
+    confidence: Annotated[float, _option("Of the intervals.", _TRIED, default="0.95")] = 0.95
+    max_usd: Annotated[float | None, _option("Dollars.", _LIMITS)] = None
+    max_tokens: Annotated[int | None, _option("Tokens, in and out together.", _LIMITS)] = None
+    max_calls: Annotated[int | None, _option("Model calls.", _LIMITS)] = None
+    max_seconds: Annotated[float | None, _option("Seconds.", _LIMITS)] = None
+    gate: Annotated[bool, _flag("Exit with 1 where the plan's promise is refuted.", _SHOW, "--gate")] = False
+    output: Annotated[Path, _output(VALIDATION)] = VALIDATION
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedRun(Asked):
+    """What `sherlock run` was asked for."""
+
+    command: ClassVar[str] = "run"
+    apart: ClassVar[frozenset[str]] = frozenset({"plan", "input", "case", "thread", "mode", "resume"})
+
+    plan: Annotated[Path | None, _option("The plan to run under.", _TRIED, default="what the code declares")] = None
+    input: Annotated[
+        str | None, _option("What the graph is invoked with: a JSON object, a file with one, or - (stdin).", _WHAT)
+    ] = None
+    case: Annotated[str | None, _option("The id of a case of --cases to run.", _WHAT, default="the first")] = None
+    resume: Annotated[
+        str | None, _option("The answer to the interrupt that the thread waits at: JSON, or a text.", _WHAT)
+    ] = None
+    thread: Annotated[
+        str | None, _option("The thread, for a graph that has a checkpointer.", _WHAT, default="a new one")
+    ] = None
+    mode: Annotated[
+        str | None, _option("speculate, blocking or auto, whatever the plan says.", _TRIED, default="the plan's")
+    ] = None
+
+
+KINDS: tuple[type[Asked], ...] = (AskedAnalyze, AskedCalibrate, AskedPlan, AskedValidate, AskedRun)
 _TABLES = ("energy", "prices", "verifiers")
 """Keys that are tables in the settings, and no options."""
 

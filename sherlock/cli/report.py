@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sherlock.analysis.artefact import Analysis
     from sherlock.analysis.calibration import Calibration
     from sherlock.placement.plan import Plan
+    from sherlock.runtime.validation import Validation
 
 
 def show(file: Path, *, markdown: Path | None, node: str | None, as_json: bool) -> None:
@@ -167,11 +168,44 @@ class _PlanView(_View):
         print_node(self.plan, node, out)
 
 
+class _ValidationView(_View):
+    def __init__(self, validation: "Validation") -> None:
+        self.validation = validation
+
+    def nodes(self) -> Iterable[str]:
+        return self.validation.placements
+
+    def json(self) -> str:
+        return self.validation.to_json()
+
+    def node_json(self, node: str) -> str:
+        rows = [each.model_dump(mode="json") for each in self.validation.nodes if each.node == node]
+        return json.dumps(rows, indent=1, sort_keys=True, ensure_ascii=False)
+
+    def markdown(self) -> str:
+        from sherlock.report.markdown_validation import markdown
+
+        return markdown(self.validation)
+
+    def print(self, out: "Console") -> None:
+        from sherlock.report.terminal_validation import print_headline, print_validation
+
+        print_validation(self.validation, out)
+        out.print()
+        print_headline(self.validation, out)
+
+    def print_node(self, node: str, out: "Console") -> None:
+        from sherlock.report.terminal_validation import print_node
+
+        print_node(self.validation, node, out)
+
+
 def _view(file: Path) -> _View:
     """The file, read as what it says it is; what is no JSON is taken for a plan."""
     from sherlock import artefacts
     from sherlock.analysis import artefact, calibration
     from sherlock.placement import plan
+    from sherlock.runtime import validation
 
     if _is_yaml(file):
         return _PlanView(plan.Plan.load(file))
@@ -182,9 +216,11 @@ def _view(file: Path) -> _View:
         return _AnalysisView(artefact.Analysis.load(file))
     if kind == "plan":
         return _PlanView(plan.Plan.load(file))
+    if kind == "validation":
+        return _ValidationView(validation.Validation.load(file))
     raise ArtefactError(
-        f"{str(file)!r} holds {kind!r}, which is no result of Sherlock: give what `sherlock analyze`, `calibrate` or "
-        "`plan` wrote"
+        f"{str(file)!r} holds {kind!r}, which is no result of Sherlock: give what `sherlock analyze`, `calibrate`, "
+        "`plan` or `validate` wrote"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sherlock.cli.options import KINDS, Asked, plain_type, settable
 from sherlock.errors import CasesError
 
-_PATHS = ("cases", "store", "recordings", "output", "markdown", "analysis", "calibration")
+_PATHS = ("cases", "store", "recordings", "output", "markdown", "analysis", "calibration", "plan")
 _REFERENCES = ("graph", "scorer", "faults")
 _FILE_REFERENCE = re.compile(r"[\w./-]+\.py:\w+")
 
@@ -42,7 +42,7 @@ class Settings:
 def asked(kind: type[AskedT], given: Mapping[str, Any], start: Path | None = None) -> AskedT:
     """What was asked for: what was given, then the settings found from the folder `start` up, then the defaults."""
     values = {**read_settings(start or Path.cwd()).of(kind), **given}
-    if values.get("model") is not None and "concurrency" not in values:
+    if values.get("model") is not None and "concurrency" in settable(kind) and "concurrency" not in values:
         values["concurrency"] = 1  # its answers depend on what it was asked before, and it has one thread
     return kind(**values, given=frozenset(values))
 

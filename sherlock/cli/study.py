@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from sherlock.cli.options import STORE, Asked, AskedStudy
+from sherlock.cli.options import STORE, Asked, AskedCases, AskedKept, AskedStudy
 from sherlock.cli.settings import SettingsError
 from sherlock.errors import StoreError
 
@@ -41,27 +41,40 @@ class Work(Protocol[Result_co]):
     def stop(self, reason: str) -> None: ...
 
 
-def check_needed(want: Asked) -> None:
-    """Raise `SettingsError` unless graph, cases and scorer were given."""
+def check_needed(want: Asked, *names: str) -> None:
+    """Raise `SettingsError` unless graph, cases and scorer, or those of these names, were given."""
     for name, example in NEEDED.items():
+        if names and name not in names:
+            continue
         if getattr(want, name) is None:
             raise SettingsError(
                 f"no {name} given: say {example}, or set {name} under [tool.sherlock] in pyproject.toml"
             )
 
 
-def check_ways(want: Asked, *, writes: bool) -> None:
-    """Raise `SettingsError` for a model, recordings or files that cannot be had, before anything is started."""
+def check_model(want: Asked) -> None:
+    """Raise `SettingsError` for a model that cannot be had."""
     if want.model not in (None, "local"):
         raise SettingsError(
             f"--model {want.model}: only `local` can be run for you; the graph itself says which other models it calls"
         )
+
+
+def check_ways(want: AskedKept, *, writes: bool) -> None:
+    """Raise `SettingsError` for a model, recordings or files that cannot be had, before anything is started."""
+    check_model(want)
     if want.record not in ("none", "new", "all"):
         raise SettingsError(f"--record {want.record}: say none, new or all")
     if want.recordings is None and "record" in want.given:
         raise SettingsError("--record needs --recordings DIR, the folder that holds the recordings")
+    if writes:
+        check_files(want)
+
+
+def check_files(want: AskedCases) -> None:
+    """Raise `SettingsError` for files that cannot be written."""
     for path in (want.output, want.markdown):
-        if writes and path is not None and str(path) != "-":
+        if path is not None and str(path) != "-":
             _check_writable(path)
 
 
@@ -159,7 +172,7 @@ class StudyRun(ABC, Generic[AskedT, Result]):
         return f"every trial is in {self.want.store}, go on from there with --resume"
 
 
-def store_set_aside(want: Asked, watch: "Watch") -> bool:
+def store_set_aside(want: AskedKept, watch: "Watch") -> bool:
     """Rename the default store where it is of no use for this graph, as after an edit; never one that was named."""
     if "store" in want.given or not want.store.is_file():
         return False
@@ -234,7 +247,7 @@ def _faults(reference: str | None) -> "list[Fault] | tuple[Fault, ...]":
     return load_faults(reference)
 
 
-def recordings(want: Asked) -> "Recordings | None":
+def recordings(want: AskedKept) -> "Recordings | None":
     """The folder of recorded calls, if one was named."""
     if want.recordings is None:
         return None

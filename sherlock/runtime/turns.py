@@ -38,25 +38,37 @@ async def drive(
     Answers come from `case.resume`, in order; breakpoints are passed. Raises what the graph raises.
     """
     turns = list(case.inputs) if isinstance(case.inputs, list) else [case.inputs]
-    answers = list(case.resume)
-    twin = traceless(graph, saves=len(turns) > 1 or bool(answers))
-    settings = _config(config or {}, case)
+    twin = traceless(graph, saves=len(turns) > 1 or bool(case.resume))
+    settings = config_of(case, config or {}, thread=str(uuid.uuid4()))
     context = case.context if case.context is not None else context
-    seconds, value = 0.0, _own(turns.pop(0))
+    return await converse(twin, turns, case.resume, settings, context=context)
+
+
+async def converse(
+    graph: CompiledStateGraph[Any, Any, Any, Any],
+    turns: Sequence[Any],
+    answers: Sequence[Any],
+    config: Any,
+    *,
+    context: Any = None,
+) -> Driven:
+    """Invoke `graph` with each of `turns`, on the thread of `config`, answering its interrupts."""
+    waiting, left, seconds = list(turns), list(answers), 0.0
+    value = _own(waiting.pop(0))
     while True:
         began = time.perf_counter()
-        output = await twin.ainvoke(value, settings, context=context)
+        output = await graph.ainvoke(value, config, context=context)
         seconds += time.perf_counter() - began
-        pending = await _pending(twin, settings, output)
-        if pending is None and not turns:
+        pending = await _pending(graph, config, output)
+        if pending is None and not waiting:
             return Driven(output=output, seconds=seconds)
         if pending is None:
-            value = _own(turns.pop(0))
-        elif len(pending) > len(answers) or twin.checkpointer is None:
+            value = _own(waiting.pop(0))
+        elif len(pending) > len(left) or not graph.checkpointer:
             asked = str(pending[0].value) if pending else "a breakpoint"
             return Driven(output=output, seconds=seconds, unanswered=asked)
         else:
-            given = {interrupt.id: _own(answers.pop(0)) for interrupt in pending}
+            given = {interrupt.id: _own(left.pop(0)) for interrupt in pending}
             value = Command(resume=given) if given else None
 
 
@@ -80,18 +92,19 @@ async def _pending(
 ) -> Sequence[Interrupt] | None:
     """What waits for an answer: nothing at a breakpoint; None where the graph has come to its end."""
     shown = output.get(_INTERRUPT) if isinstance(output, Mapping) else None
-    if graph.checkpointer is None:
+    if not graph.checkpointer:
         return shown
     state = await graph.aget_state(config)
     return state.interrupts if state.interrupts or state.next else None
 
 
-def _config(base: Mapping[str, Any], case: Case) -> Any:
+def config_of(case: Case, base: Mapping[str, Any], *, thread: str) -> Any:
+    """The config of a case, its own parts before those of `base`, on the thread `thread`."""
     own = case.config or {}
     merged: dict[str, Any] = {**base, **own}
     for part in ("configurable", "metadata"):
         merged[part] = {**(base.get(part) or {}), **(own.get(part) or {})}
-    merged["configurable"]["thread_id"] = str(uuid.uuid4())
+    merged["configurable"]["thread_id"] = thread
     return merged
 
 
