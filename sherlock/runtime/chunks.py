@@ -116,8 +116,13 @@ def seen_already(config: Any, chunks: Sequence[tuple[Namespace, str, Any]]) -> N
             handler.seen.update(ids)
 
 
+def is_own_stream(handler: Any) -> bool:
+    """Whether it is one of LangGraph's own handlers, which carry out a stream mode."""
+    return hasattr(handler, "stream") and type(handler).__module__.startswith("langgraph.")
+
+
 def _redirected(handler: Any, sink: Callable[[Namespace, str, Any], None]) -> Any:
-    if not hasattr(handler, "stream") or not type(handler).__module__.startswith("langgraph."):
+    if not is_own_stream(handler):
         return handler
     twin = copy.copy(handler)
     twin.stream = lambda chunk: sink(*chunk)

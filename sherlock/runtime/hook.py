@@ -60,6 +60,8 @@ class RunHook:
         self.rejected: dict[Address, str] = {}
         """Where an execution was rejected and is to be repeated, with its input's digest."""
         self.interrupted = False
+        self.raised: set[int] = set()
+        """What nodes and routing functions raised in this attempt, by identity."""
         self.begun = -2
         """The last superstep of the outermost graph in which a node has begun."""
         self.namespaces: dict[str, Address] = {}
@@ -69,6 +71,14 @@ class RunHook:
 
     async def around(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
         """Return the node's update: executed, or from the record of the same execution."""
+        try:
+            return await self._around(visit, value, run)
+        except Exception as error:
+            if not visit.is_container:
+                self.raised.add(id(error))
+            raise
+
+    async def _around(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
         configurable = visit.config[CONF]
         self.begun = max(self.begun, visit.address[0][0])
         self.task_steps[configurable.get(CONFIG_KEY_TASK_ID, "")] = visit.address[0][0]
@@ -99,7 +109,11 @@ class RunHook:
     @contextlib.contextmanager
     def routing(self, visit: Visit) -> Iterator[None]:  # noqa: ARG002
         """Routing functions run again with every attempt, and are not recorded."""
-        yield
+        try:
+            yield
+        except Exception as error:
+            self.raised.add(id(error))
+            raise
 
     def _is_calm(self, visit: Visit) -> bool:
         """Whether nothing can roll back while the node runs, nor make it run again.

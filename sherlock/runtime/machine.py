@@ -139,9 +139,15 @@ class Parked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
-    """The attempt is over and all that ran in it is gone. `end` is None where `Stop` had asked for that."""
+    """The attempt is over and all that ran in it is gone. `end` is None where `Stop` had asked for that.
+
+    `refused`: the executions whose corrections the graph could not take in, which is what has ended it. Their own
+    outputs take their places again, or (`doom`) the run must end.
+    """
 
     end: End | None
+    refused: tuple[int, ...] = ()
+    doom: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,10 +373,19 @@ class Machine:
     def _on_attemptended(self, event: AttemptEnded) -> Iterator[Command]:
         self.phase = "idle"
         if self._target is None and self._failing is None:
+            yield from self._refused(event)
+        if self._target is None and self._failing is None:
             self._end = event.end
             for execution in [e for e in self.executions.values() if not e.reached]:
                 yield from self._forget(execution)
         yield from self._settle()
+
+    def _refused(self, event: AttemptEnded) -> Iterator[Command]:
+        for execution in [self.executions[id] for id in event.refused if id in self.executions]:
+            if event.doom:
+                execution.doomed = True
+            else:
+                yield from self._restart(execution.step)
 
     def _on_broken(self, event: Broken) -> Iterator[Command]:  # noqa: ARG002
         yield from self._fail(None)

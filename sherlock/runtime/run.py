@@ -21,16 +21,26 @@ from langgraph._internal._constants import (
 )
 from langgraph.errors import GraphRecursionError
 
-from sherlock.errors import RollbackLimit, SherlockError
+from sherlock.errors import RollbackLimit, SherlockError, VerifierError
 from sherlock.interpose.calls import CallScope
 from sherlock.interpose.journal import JournalStore
 from sherlock.interpose.nodes import Address, follows, hooked
 from sherlock.models.prices import Prices
 from sherlock.runtime import machine as m
+from sherlock.runtime.callbacks import RootRun
 from sherlock.runtime.checks import check
 from sherlock.runtime.chunks import Form, Held, step_of
 from sherlock.runtime.effects import Effects
-from sherlock.runtime.events import Committed, Event, ExecutionEnded, ExecutionStarted, Flagged, RolledBack, RunFinished
+from sherlock.runtime.events import (
+    Committed,
+    Event,
+    ExecutionEnded,
+    ExecutionStarted,
+    Flagged,
+    RolledBack,
+    RunFinished,
+    VerifierFailed,
+)
 from sherlock.runtime.gate import Gate
 from sherlock.runtime.hook import RunHook
 from sherlock.runtime.ledger import Ledger
@@ -78,6 +88,7 @@ class Run:
         self.effects = Effects(self)
         self.scope = CallScope(price=self.price)
         """Of model calls that belong to no recorded execution: of calm ones, and of routing functions."""
+        self.root: RootRun | None = None
         self._commands: deque[m.Command] = deque()
         self._directing = False
         self._waiting: list[asyncio.Future[None]] = []
@@ -137,6 +148,7 @@ class Run:
         )
         if saved is not None:
             await self.effects.take_up(saved)
+        self.root = await RootRun.begin(self.config, self.value, self.graph.get_name())
 
     async def _close(self) -> None:
         """End everything that the run has started, and wait until it is gone."""
@@ -146,6 +158,8 @@ class Run:
                 await self.end(task)
         for each in list(self._tasks):
             await self.end(each)
+        if self.root is not None:
+            await self.root.end(self._failure if self.ledger.end != "cancelled" else asyncio.CancelledError())
         if hasattr(self, "gate"):
             await self.gate.settle()
             if (failure := await self.effects.undo_uncommitted()) is not None:
@@ -266,12 +280,15 @@ class Run:
         self._puts = 0
         self._attempt_error = None
         self.hook.interrupted, self.hook.begun = False, self.machine.ended
+        self.hook.raised.clear()
         self._pump = asyncio.ensure_future(self._pumped(self.attempt))
 
     async def _pumped(self, attempt: int) -> None:
         view = self.gate.view()
         twin = self.graph.attempt_of(view, self.store)
         value, config = (self.value, self.config) if attempt == 1 else (None, self._going_on())
+        assert self.root is not None
+        config = self.root.config(config)
         end: m.End | None = "done"
         chunks = None
         try:
@@ -300,7 +317,35 @@ class Run:
             if chunks is not None:
                 await chunks.aclose()  # type: ignore[attr-defined]
             view.close()
-        self.handle(m.AttemptEnded(end=end))
+        refused = self._refused() if end == "error" else ()
+        if refused:
+            end = None
+        self.handle(m.AttemptEnded(end=end, refused=refused, doom=self.policy.on_failure == "closed"))
+
+    def _refused(self) -> tuple[int, ...]:
+        """The executions whose corrections made the graph raise, not one of its nodes: they count as failures.
+
+        A reducer raises when the superstep ends, the state's own type when the next one begins.
+        """
+        error, ended = self._attempt_error, self.machine.ended
+        if id(error) in self.hook.raised or isinstance(error, GraphRecursionError):
+            return ()
+        made = [r for r in self.hook.records.values() if r.update is not r.raw and r.at[0][0] in (ended, ended + 1)]
+        for record in made:
+            attached = record.place.attached
+            assert attached is not None
+            message = (
+                f"the verifier {attached.name!r} on the node {record.place.node!r} returned a correction that the graph "
+                f"could not take in: {type(error).__name__}: {error}"
+            )
+            self.tell(VerifierFailed, record, verifier=attached.name, message=message, seconds=0.0)
+            record.update, record.correction = record.raw, None
+            if self.policy.on_failure == "closed":
+                record.error = VerifierError(f"{message}; the policy fails closed (on_failure)")
+                record.error.__cause__ = error
+            else:
+                self.tell(Flagged, record, why=f"not verified: {message}")
+        return tuple(record.id for record in made)
 
     def _going_on(self) -> RunnableConfig:
         """The config of an attempt that begins at the gate's head."""
