@@ -116,12 +116,12 @@ class Gate:
         supersteps that have ended. Done when it returns, whatever the durability: a claim must stand on it.
         """
         await self.commit(step - 1)
-        heads = {self.memory.head_of((self.memory.root[0], ns)) for ns in namespaces}
 
         def leads_there(entry: Entry) -> bool:
             if entry.tag < step:
                 return True
-            in_progress = isinstance(entry, WritesPut) and entry.target in heads
+            # With no checkpoint of this run there, the writes are on one that an earlier run has stored.
+            in_progress = isinstance(entry, WritesPut) and self.memory.head_of(entry.key) in {None, entry.target}
             return entry.key != self.memory.root and entry.key[1] in namespaces and not in_progress
 
         taken = self.memory.take(leads_there)
