@@ -94,7 +94,7 @@ class Effects:
         if claim is None and anchor.task_id in self._adopted:
             return self._adopted[anchor.task_id]
         if claim is None:
-            claim = await self._claims.make(anchor, record)
+            claim = await self._claims.make(anchor, record, visit)
         elif claim.is_done:
             return claim.result
         elif claim.began_here:
@@ -103,7 +103,8 @@ class Effects:
             claim.skip_answers(visit)
             claim = await self._claims.renew(claim, visit)
         else:
-            found = await settled(claim, record, visit)
+            resume = getattr(self.run.value, "resume", None)
+            found = await settled(claim, record, visit, just_answered=resume is not None)
             if found is not RUN_IT:
                 await self._claims.done(claim, found)
                 return found
@@ -151,6 +152,8 @@ class Effects:
 
     async def undo(self, record: Record) -> None:
         """Take the effect of an execution back; the run fails if that is not possible."""
+        if record.id in self._final:
+            return  # the next attempt begins after it, so that the line does not come by any more
         if (error := await self._undo(record)) is not None:
             self.run.broken(error)
 

@@ -66,6 +66,11 @@ def saved_levels(nodes: Mapping[str, Any], node: str) -> int:
         levels, prefix, nodes = levels + 1, full, inner.bound.nodes
 
 
+def keeps_checkpoints(nodes: Mapping[str, Any], container: str) -> bool:
+    """Whether the subgraph at this node does."""
+    return saved_levels(nodes, f"{container}/") == container.replace("//", "").count("/") + 2
+
+
 def _around(ns: str) -> tuple[str, ...]:
     """A namespace and those it stands in, outermost first, without the outermost graph's."""
     found: list[str] = []

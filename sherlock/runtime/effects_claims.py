@@ -45,8 +45,9 @@ class Claim:
     """The right to have one effect.
 
     `what` stands for node and input, `ordinal` for which of equal effects it is, `number` for how many times the node
-    has begun, over all runs. `offset`: how many of the answers that its task was given were to the library's questions
-    of before; `answers`: how many there were when it began; `asked`: when a question of its own was answered.
+    has begun, over all runs. Of the answers to interrupts that its task was given, the first `offset` were to the library's
+    questions, and `answers` were there when it began; `given` stands for that of the run itself. `asked`: how many
+    there were when a question about this claim was answered.
     """
 
     anchor: Anchor
@@ -56,6 +57,7 @@ class Claim:
     number: int = 1
     offset: int = 0
     answers: int = 0
+    given: str | None = None
     asked: int = 0
     began_here: bool = False
     was_released: bool = False
@@ -71,7 +73,7 @@ class Claim:
 
     def skip_answers(self, visit: Visit) -> None:
         """Let the node's own interrupts find the answers that are theirs."""
-        scratchpad = visit.config[CONF][CONFIG_KEY_SCRATCHPAD]
+        scratchpad = scratchpad_of(visit)
         for _ in scratchpad.resume[: self.offset]:
             scratchpad.interrupt_counter()
 
@@ -111,7 +113,7 @@ class Claims:
             self._of_this_run[anchor.task_id] = found
         return found
 
-    async def make(self, anchor: Anchor, record: Record) -> Claim:
+    async def make(self, anchor: Anchor, record: Record, visit: Visit) -> Claim:
         """A new claim, stored."""
         what = digest([record.place.node, record.input_digest()])
         async with self._lock:
@@ -122,6 +124,7 @@ class Claims:
             key=digest([self.thread, record.place.node, record.input_digest(), ordinal]),
             what=what,
             ordinal=ordinal,
+            **_answers(visit),
         )
         self._ledger.add(claim)
         note = {"what": what, "ordinal": ordinal, "root": anchor.root, "task": anchor.task_id}
@@ -131,14 +134,13 @@ class Claims:
 
     async def renew(self, claim: Claim, visit: Visit) -> Claim:
         """A claim on the same effect, for a node that begins once more."""
-        scratchpad = visit.config[CONF][CONFIG_KEY_SCRATCHPAD]
         renewed = replace(
             claim,
             number=claim.number + 1,
             offset=claim.asked or claim.offset,
-            answers=len(scratchpad.resume) + (scratchpad.get_null_resume(False) is not None),
             was_released=False,
             error=None,
+            **_answers(visit),
         )
         await self._begin(renewed)
         return renewed
@@ -167,7 +169,7 @@ class Claims:
         claim.began_here = True
         self._of_this_run[claim.anchor.task_id] = claim
         told = {"key": claim.key, "what": claim.what, "ordinal": claim.ordinal}
-        await self._mark(claim, CLAIM, {**told, "offset": claim.offset, "answers": claim.answers})
+        await self._mark(claim, CLAIM, {**told, "offset": claim.offset, "answers": claim.answers, "given": claim.given})
 
     async def _mark(self, claim: Claim, channel: str, value: Any) -> None:
         if self._run.gate.base is not None:
@@ -245,6 +247,21 @@ class _Ledger:
 
     def add(self, claim: Claim) -> None:
         self._holders.setdefault((claim.what, claim.anchor.root), {})[claim.anchor.task_id] = claim.ordinal
+
+
+def scratchpad_of(visit: Visit) -> Any:
+    """Where LangGraph keeps the answers to a task's interrupts."""
+    return visit.config[CONF][CONFIG_KEY_SCRATCHPAD]
+
+
+def given_to(visit: Visit) -> str | None:
+    """What stands for the answer that the run was given, which goes to whichever task asks first."""
+    answer = scratchpad_of(visit).get_null_resume(False)
+    return None if answer is None else digest(answer)
+
+
+def _answers(visit: Visit) -> dict[str, Any]:
+    return {"answers": len(scratchpad_of(visit).resume), "given": given_to(visit)}
 
 
 def _last_claim(anchor: Anchor, stored: dict[str, Any]) -> Claim | None:

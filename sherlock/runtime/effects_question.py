@@ -15,11 +15,10 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import set_config_context
-from langgraph._internal._constants import CONF, CONFIG_KEY_SCRATCHPAD
 from langgraph.types import interrupt
 
 from sherlock.interpose.nodes import Visit
-from sherlock.runtime.effects_claims import Claim
+from sherlock.runtime.effects_claims import Claim, given_to, scratchpad_of
 from sherlock.runtime.effects_tools import answered, calls_in, only_call
 from sherlock.runtime.record import Record
 from sherlock.side_effects import called
@@ -34,8 +33,8 @@ _ANSWERS = {
 }
 
 
-async def settled(claim: Claim, record: Record, visit: Visit) -> Any:
-    """The update of an effect that happened, or `RUN_IT`.
+async def settled(claim: Claim, record: Record, visit: Visit, *, just_answered: bool) -> Any:
+    """The update of an effect that happened, or `RUN_IT`. `just_answered`: this run was given an answer.
 
     Raises LangGraph's `GraphInterrupt` while a person has not answered, and what `reconcile` raises.
     """
@@ -48,6 +47,8 @@ async def settled(claim: Claim, record: Record, visit: Visit) -> Any:
         if tool.reconcile is not None:
             found = await called(tool.reconcile, claim.key, call["args"])
             return RUN_IT if found is None else _update_of(found, call, record.value)
+    if not just_answered and claim.given is not None and claim.given == given_to(visit):
+        scratchpad_of(visit).get_null_resume(True)  # an answer of before the claim says nothing about it
     return _asked(claim, record, visit)
 
 
@@ -69,11 +70,11 @@ def _asked(claim: Claim, record: Record, visit: Visit) -> Any:
     }
     with set_config_context(visit.config) as context:
         # Answers to questions of before this claim may come first.
-        for _ in visit.config[CONF][CONFIG_KEY_SCRATCHPAD].resume[: claim.answers]:
+        for _ in scratchpad_of(visit).resume[: claim.answers]:
             context.run(interrupt, question)
         while True:
             given = context.run(interrupt, question)
-            claim.asked = len(visit.config[CONF][CONFIG_KEY_SCRATCHPAD].resume)
+            claim.asked = len(scratchpad_of(visit).resume)
             if given == "run":
                 return RUN_IT
             if given == "done":

@@ -13,6 +13,7 @@ from langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_CALL,
     CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_DURABILITY,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_TASK_ID,
     NS_SEP,
@@ -21,10 +22,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from sherlock.interpose.calls import CallScope
-from sherlock.interpose.journal import journal
+from sherlock.interpose.journal import journal, reads_the_same
 from sherlock.interpose.nodes import Address, Visit
 from sherlock.runtime import machine as m
 from sherlock.runtime.chunks import redirected, seen_already
+from sherlock.runtime.effects_anchor import keeps_checkpoints
 from sherlock.runtime.events import ExecutionEnded, ExecutionStarted
 from sherlock.runtime.record import Record, held, keys_of
 
@@ -86,10 +88,13 @@ class RunHook:
             visit.config["recursion_limit"] = self.run.recursion_limit
         if visit.is_container:
             self.namespaces[configurable.get(CONFIG_KEY_CHECKPOINT_NS, "")] = visit.address
+            if not keeps_checkpoints(self.run.graph.nodes, visit.node):
+                # LangGraph 1.2 fails where it is to wait for the saver of a subgraph that was told to have none.
+                visit.config[CONF] = {**configurable, CONFIG_KEY_DURABILITY: "async"}
             return await run(value)
         if self._is_calm(visit):
             return await self._execute_calmly(visit, value, run)
-        record = self._recorded(visit, value)
+        record = await self._recorded(visit, value)
         while True:
             if record is not None:
                 self._repeat(record)
@@ -139,6 +144,7 @@ class RunHook:
             with self._metered(record):
                 update = await run(value)
             self.run.depth_allowed(record)
+            self.run.ledger.kept(record)
         else:  # its model calls are those of the run
             self.run.ledger.executions += 1
             began = self.run.now()
@@ -146,12 +152,15 @@ class RunHook:
             self.run.ended_calmly(place, began)
         return update
 
-    def _recorded(self, visit: Visit, value: Any) -> Record | None:
+    async def _recorded(self, visit: Visit, value: Any) -> Record | None:
         known = self.run.machine.at(visit.address)
         if known is None:
             return None
         record = self.records[known.id]
-        if known.reached or not record.same_reads(value) or self._store_differs(record):
+        differs = await self._store_differs(record)
+        if self.run.machine.at(visit.address) is not known:
+            return None  # rejected meanwhile
+        if known.reached or not record.same_reads(value) or differs:
             self.run.handle(m.Replaced(id=known.id))
             return None
         same = record.place.attached is None or record.same_inputs(value)
@@ -160,9 +169,12 @@ class RunHook:
         self.run.handle(m.Kept(id=known.id, same_inputs=same))
         return record
 
-    def _store_differs(self, record: Record) -> bool:
+    async def _store_differs(self, record: Record) -> bool:
+        """Whether the execution would read something else from the store now."""
         store = self.run.store
-        return store is not None and record.store_state is not None and record.store_state != store.state()
+        if store is None or not record.store_reads or record.effects == "irreversible":
+            return False  # nothing that was there before an irreversible effect can have changed
+        return not await reads_the_same(store, record.store_reads, record.writes)
 
     async def _begin(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Record:
         place = self.run.places[visit.node]
@@ -200,7 +212,7 @@ class RunHook:
     async def _execute(self, record: Record, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
         self._redirect(record, visit)
         try:
-            with self._metered(record), journal(record.writes):
+            with self._metered(record), journal(record.writes, record.store_reads):
                 record.raw = record.update = await self.run.effects.execute(record, visit, value, run)
         except BaseException:
             self.run.handle(m.Broke(id=record.id))

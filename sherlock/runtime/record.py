@@ -10,6 +10,7 @@ from langgraph.store.base import PutOp
 
 from sherlock.canonical import digest
 from sherlock.interpose.calls import ModelCall
+from sherlock.interpose.journal import StoreRead
 from sherlock.interpose.nodes import Address, show_address
 from sherlock.lens import written
 from sherlock.runtime.places import Keys, Place
@@ -17,11 +18,11 @@ from sherlock.runtime.places import Keys, Place
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """The execution `id` at `at`, which `began` in one attempt and is part of another. `raw` is what the node returned, `update` what the line goes on with.
+    """The execution `id` at `at`, which `began` in one attempt and is part of another.
 
-    `value` is the input as it was, its containers copied one level deep. `retried`: a verifier rejected the execution
-    that stood here before, on the same input. `chunks`: what it streamed by itself. `store_state`: a digest of the
-    store's writes, if the node looked into the store.
+    `raw` is what the node returned, `update` what the line goes on with. `value` is the input as it was, its containers
+    copied one level deep. `effects`: what it may do to the world, given that input. `retried`: a verifier rejected the
+    execution that stood here before, on the same input. `chunks`: what it streamed by itself.
     """
 
     id: int
@@ -41,7 +42,7 @@ class Record:
     calls: tuple[ModelCall, ...] = ()
     chunks: list[tuple[tuple[str, ...], str, Any]] = field(default_factory=list)
     writes: list[PutOp] = field(default_factory=list)
-    store_state: str | None = None
+    store_reads: list[StoreRead] = field(default_factory=list)
     correction: Any = None
     error: Exception | None = None
     """Why the run must end, if the machine calls the execution doomed."""

@@ -509,8 +509,12 @@ class Run:
             return
         for record in sorted(done, key=lambda r: (r.at[0][0], r.started_s)):
             if record.writes:
-                await base.abatch(list(record.writes))
+                try:
+                    await base.abatch(list(record.writes))
+                except NotImplementedError:  # a store that is only synchronous
+                    await asyncio.to_thread(base.batch, list(record.writes))
                 record.writes.clear()
+                record.store_reads.clear()  # they were answered in view of those writes
 
     # Books
 
