@@ -72,6 +72,8 @@ async def check(run: "Run", record: Record, number: int) -> None:
     if ruling.flag is not None:
         run.tell(Flagged, record, why=ruling.flag)
     record.correction, record.error = ruling.correction, ruling.error
+    if ruling.kind == "retry":
+        run.hook.rejected[record.at] = record.input_digest()
     changed = changed_keys(record.raw, ruling.correction) if ruling.kind == "correct" else None
     run.handle(m.Judged(id=record.id, check=number, ruling=ruling.kind, changed=changed))
 

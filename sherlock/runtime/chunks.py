@@ -49,31 +49,45 @@ class Form:
 
 @dataclass(slots=True)
 class Held:
-    """Chunks in the order in which they came, each with its superstep; `released` are ready to be given out."""
+    """Chunks in the order in which they came, each with its superstep; `released` are ready to be given out.
 
+    With `marks` they are given out at once, and what waits is their positions in the stream.
+    """
+
+    marks: bool = False
     waiting: deque[tuple[int, Any]] = field(default_factory=deque)
     released: deque[Any] = field(default_factory=deque)
+    given: int = 0
 
-    def put(self, step: int, chunk: Any, committed: int) -> None:
-        """Take in a chunk of superstep `step`."""
+    def put(self, step: int, chunk: Any, committed: int) -> int | None:
+        """Take in a chunk of superstep `step`. Return its position if it is given out before it is final."""
+        if self.marks:
+            position, self.given = self.given, self.given + 1
+            self.released.append(chunk)
+            if step <= committed:
+                return None
+            self.waiting.append((step, position))
+            return position
         if step <= committed and not self.waiting:
             self.released.append(chunk)
         else:
             self.waiting.append((step, chunk))
+        return None
 
-    def commit(self, step: int) -> None:
-        """Release everything up to superstep `step`."""
-        later: deque[tuple[int, Any]] = deque()
-        for item in self.waiting:
-            if item[0] <= step:
-                self.released.append(item[1])
-            else:
-                later.append(item)
-        self.waiting = later
+    def commit(self, step: int) -> tuple[int, ...]:
+        """Release everything up to superstep `step`. Return the positions of what was given out already."""
+        final = [item for at, item in self.waiting if at <= step]
+        self.waiting = deque(item for item in self.waiting if item[0] > step)
+        if self.marks:
+            return tuple(final)
+        self.released.extend(final)
+        return ()
 
-    def roll_back(self, step: int) -> None:
-        """Drop everything from superstep `step` on."""
+    def roll_back(self, step: int) -> tuple[int, ...]:
+        """Drop everything from superstep `step` on. Return the positions of what was given out already."""
+        gone = [item for at, item in self.waiting if at >= step]
         self.waiting = deque(item for item in self.waiting if item[0] < step)
+        return tuple(gone) if self.marks else ()
 
 
 def step_of(mode: str, payload: Any, ns: Namespace, *, ended: int, begun: int, task_steps: Mapping[str, int]) -> int:

@@ -72,9 +72,13 @@ class VerifierFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed(Event):
-    """Everything up to the superstep `step` is final."""
+    """Everything up to the superstep `step` is final.
+
+    `ids`: with `stream="mark"`, the chunks given out that are final with it.
+    """
 
     step: int
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,10 @@ class RunFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provisional(Event):
-    """With `stream="mark"`: chunks given out before they were verified. `ids` are their positions in the stream."""
+    """With `stream="mark"`: chunks given out before they were verified.
+
+    `ids` are their positions in the stream, from 0, the chunks of the mode `sherlock` not counted.
+    """
 
     ids: tuple[int, ...]
 
@@ -148,13 +155,6 @@ class Provisional(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retracted(Event):
     """With `stream="mark"`: chunks given out that were rolled back."""
-
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommittedChunks(Event):
-    """With `stream="mark"`: chunks given out that are final now."""
 
     ids: tuple[int, ...]
 

@@ -37,6 +37,8 @@ from sherlock.runtime.events import (
     ExecutionEnded,
     ExecutionStarted,
     Flagged,
+    Provisional,
+    Retracted,
     RolledBack,
     RunFinished,
     VerifierFailed,
@@ -80,8 +82,8 @@ class Run:
         self.durability = self.options.pop("durability", None) or config[CONF].get(CONFIG_KEY_DURABILITY) or "async"
         self.id = str(uuid.uuid4())
         self.hook = RunHook(self)
-        self.held = Held()
-        self.ledger = Ledger(self.id, self.guard.on_event)
+        self.held = Held(marks=self.policy.stream == "mark")
+        self.ledger = Ledger(self.id, self._told())
         self.attempt = 0
         self.recursion_limit: int | None = None
         self.store = JournalStore(graph.store) if graph.store is not None else None
@@ -164,11 +166,29 @@ class Run:
             await self.gate.settle()
             if (failure := await self.effects.undo_uncommitted()) is not None:
                 self.ledger.notes.append(str(failure))
-        self.scope.close()
-        self.spent_by_node(self.scope.usage)
-        report = self.ledger.report(self.now())
-        self.guard.keep(report)
-        self.ledger.tell(RunFinished(run_id=self.id, at_s=self.now(), report=report))
+        self._report()
+
+    def _report(self) -> None:
+        """Close the books, once."""
+        if not self.scope.closed:
+            self.scope.close()
+            self.spent_by_node(self.scope.usage)
+            report = self.ledger.report(self.now())
+            self.guard.keep(report)
+            self.tell(RunFinished, report=report)
+
+    def _told(self) -> Callable[[Event], None] | None:
+        """Who hears of events: the guard's callback, and the stream where it has the mode `sherlock`."""
+        callback = self.guard.on_event
+        if "sherlock" not in self.form.modes:
+            return callback
+
+        def told(event: Event) -> None:
+            self.held.released.append(self.form.write((), "sherlock", event))
+            if callback is not None:
+                callback(event)
+
+        return told
 
     # What executions, verifications and LangGraph tell
 
@@ -270,8 +290,15 @@ class Run:
         self._put(record.at[0][0], self.form.write(*chunk))
 
     def _put(self, step: int, chunk: Any) -> None:
-        self.held.put(step, chunk, self.machine.committed)
+        position = self.held.put(step, chunk, self.machine.committed)
+        if position is not None:
+            self.tell(Provisional, ids=(position,))
         self._notify()
+
+    def _drop(self, step: int) -> None:
+        """Of the stream, everything from superstep `step` on is void."""
+        if ids := self.held.roll_back(step):
+            self.tell(Retracted, ids=ids)
 
     # Attempts
 
@@ -407,7 +434,7 @@ class Run:
             await self.end(task)
 
     def _do_roll_back(self, command: m.RollBack) -> None:
-        self.held.roll_back(command.step)
+        self._drop(command.step)
         record = self.hook.records[command.id]
         gone = [r for r in self.hook.records.values() if r is not record and follows(r.at, record.at)]
         self.tell(
@@ -441,7 +468,7 @@ class Run:
     async def _do_resume(self, command: m.Resume) -> None:
         self.ledger.resumed(self.now())
         self.gate.rollback(command.step)
-        self.held.roll_back(command.step)
+        self._drop(command.step)
         if self.store is not None:
             self.store.clear()
             kept = [r for r in self.hook.records.values() if r.at[0][0] < command.step]
@@ -463,8 +490,7 @@ class Run:
             self.ledger.kept(record)
         if done:
             self.effects.committed(done)
-        self.held.commit(step)
-        self.tell(Committed, step=step)
+        self.tell(Committed, step=step, ids=self.held.commit(step))
         self._notify()
 
     async def _do_finish(self, command: m.Finish) -> None:
@@ -477,8 +503,11 @@ class Run:
             self.ledger.kept(record)
         self.effects.committed(done)
         self.hook.records.clear()
-        self.held.commit(self.machine.ended + 1)
+        step = self.machine.ended + 1
+        if ids := self.held.commit(step):
+            self.tell(Committed, step=step, ids=ids)
         self.ledger.ended(command.end, self.now())
+        self._report()
 
     async def _do_fail(self, command: m.Fail) -> None:
         if command.id is not None:
@@ -495,6 +524,7 @@ class Run:
             failure.add_note(f"The run had failed already: {self._failure!r}")
             self._failure = failure
         self.ledger.ended("failed", self.now())
+        self._report()
 
     def broken(self, error: Exception) -> None:
         """Something failed that no rollback can mend."""
