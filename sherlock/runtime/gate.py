@@ -247,7 +247,6 @@ class Gate:
                 self._failure = error
                 return
             self._due.popleft().stored = True
-        self.memory.prune()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

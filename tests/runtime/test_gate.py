@@ -5,7 +5,7 @@ import operator
 from typing import Annotated, TypedDict
 
 import pytest
-from gate_graphs import Slips, asking, chain, delta, fanned, nested
+from gate_graphs import Slips, State, asking, chain, delta, fanned, nested
 from gate_pilot import CONFIG, committed_line, everything, guarded, history, with_saver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
@@ -99,6 +99,34 @@ def _answers(result):
     return result["log"], [question.value for question in result.get("__interrupt__", ())]
 
 
+def test_answers_by_name_outlive_a_rollback():
+    """LangGraph keeps them nowhere but with the tasks that have taken them."""
+
+    async def main():
+        base, calls = InMemorySaver(), []
+
+        def asks(name):
+            async def run(state):
+                answer = interrupt(name)
+                calls.append(name)
+                return {"log": [answer]}
+
+            return run
+
+        builder = StateGraph(State)
+        for name in ("one", "two"):
+            builder.add_node(name, asks(name))
+            builder.add_edge(START, name)
+        graph = builder.compile()
+        result = await guarded(graph, base, EMPTY)
+        answers = {question.id: f"for {question.value}" for question in result["__interrupt__"]}
+        result = await guarded(graph, base, Command(resume=answers), back=[(1, 1)])
+        assert result["log"] == ["for one", "for two"]
+        assert sorted(calls) == ["one", "one", "two", "two"]
+
+    asyncio.run(main())
+
+
 def test_an_answer_taken_before_a_rollback_is_not_given_to_the_next_question():
     """The node takes the first answer and asks again; by then the step is rolled back, and begun anew."""
 
@@ -186,9 +214,12 @@ def test_nothing_gets_through_a_closed_view():
         gate.rollback(2)
         dead.close()
         await with_saver(chain(Slips(b=1)), dead).ainvoke(None, CONFIG, durability="sync")
-        dead.put_writes(CONFIG | {"configurable": {**CONFIG["configurable"], "checkpoint_id": "x"}}, [("log", 1)], "t")
+        head = await dead.aget_tuple(CONFIG)
+        dead.put_writes(head.config, [("log", ["late"])], "a task")
+        await dead.aput_writes(head.config, [("log", ["later"])], "another")
+        assert await dead.aget_tuple(CONFIG) == head
         assert seen == steps
-        assert (await dead.aget_tuple(CONFIG)).metadata["step"] == 1
+        assert head.metadata["step"] == 1
         await gate.finish()
         assert max(saved.metadata["step"] for saved in await everything(base)) == 1
 

@@ -96,7 +96,7 @@ class Model:
         }
 
 
-numbers = st.integers(0, 3)
+numbers = st.integers(0, 2)
 operations = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.just("")),
@@ -105,8 +105,9 @@ operations = st.lists(
         st.tuples(st.sampled_from(["commit", "rollback"]), numbers),
         st.tuples(st.just("path"), st.sampled_from(INNER)),
     ),
-    max_size=40,
-)
+    min_size=10,
+    max_size=60,
+).map(lambda some: [("put", ""), ("put", "sub:1"), *some])
 
 
 class Slow(InMemorySaver):

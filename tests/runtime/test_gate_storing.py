@@ -26,6 +26,7 @@ class Watched(InMemorySaver):
     def __init__(self, fails_at=None):
         super().__init__()
         self.stored = []
+        self.calls = 0
         self.fails_at = fails_at
         self.under_way = 0
         self.is_gated = True
@@ -44,7 +45,8 @@ class Watched(InMemorySaver):
         for _ in range(3):
             await asyncio.sleep(0)
         self.under_way -= 1
-        if len(self.stored) + 1 == self.fails_at:
+        self.calls += 1
+        if self.calls == self.fails_at:
             raise OSError("the disk is full")
         self.stored.append(what)
 
