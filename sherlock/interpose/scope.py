@@ -104,7 +104,8 @@ class Started:
 class Meter:
     """Sees the calls of every scope that is made while it is open, in whichever task, and may refuse them.
 
-    `before_call` is asked for each call before the scope's own is; `on_call` is told each that has ended.
+    `before_call` is asked for each call before the scope's own is; `on_call` is told each that has ended, and must not
+    raise.
     """
 
     def __init__(self, *, before_call: Callable[[str], None], on_call: Callable[[ModelCall], None]) -> None:

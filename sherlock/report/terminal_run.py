@@ -104,8 +104,8 @@ def _saved(t_vrf: float, blocking: float) -> str:
     gain = blocking - t_vrf
     if blocking <= 0:
         return "nothing, for no node was executed"
-    told = f"about {amount(gain)} s" if gain > 0 else f"nothing, it took {amount(-gain)} s longer"
-    return f"{told} against waiting for every verdict ({amount(blocking)} s, added up from the executions kept)"
+    told = f"about {amount(gain)} s, against" if gain > 0 else f"nothing: it took {amount(-gain)} s more than"
+    return f"{told} waiting for every verdict ({amount(blocking)} s, added up from the executions kept)"
 
 
 def _usage(usage: Usage) -> str:

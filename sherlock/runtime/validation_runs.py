@@ -49,7 +49,7 @@ class Runner:
     config: Mapping[str, Any]
     context: Any = None
     _reports: list[RunReport] = field(default_factory=list)
-    _wh: Usage = NO_USAGE
+    _calls: list[ModelCall] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
         """Keep the reports of guarded runs."""
@@ -62,13 +62,16 @@ class Runner:
         Raises `LimitReached`, and `CasesError` for what is wrong with the scorer or with a reference.
         """
         self.budget.check()
-        self._reports, self._wh = [], NO_USAGE
+        self._reports, self._calls = [], []
         ran = Ran(case=index, repeat=repeat, way=way)
+        with Meter(before_call=self.budget.before_call, on_call=self._count).open(), running(case):
+            return await self._metered(ran, case)
+
+    async def _metered(self, ran: Ran, case: Case) -> Ran:
         scope = CallScope(price=self.prices.usd)  # of routers, and of everything where nothing is guarded
-        meter = Meter(before_call=self.budget.before_call, on_call=self._count)
         try:
-            with meter.open(), running(case), scope.active():
-                driven = await self._within_time(self.graphs[way], case)
+            with scope.active():
+                driven = await self._within_time(self.graphs[ran.way], case)
         except (LimitReached, CasesError):
             raise
         except Exception as error:  # noqa: BLE001  (whatever the user's graph raises is how this run ends)
@@ -105,13 +108,15 @@ class Runner:
     def _count(self, call: ModelCall) -> None:
         if not call.replayed:
             self.budget.spend(call.usage)
-        self._wh += dataclasses.replace(call.usage, wh=self.prices.wh(call.model, call.usage))
+        self._calls.append(call)
 
     def _spent(self, scope: CallScope) -> dict[str, Any]:
         """What the run has used, work that was thrown away and calls outside all nodes included."""
         told = sum((r.usage.nodes + r.usage.verifiers for r in self._reports), scope.usage)
-        known = self._wh.calls >= told.calls
-        return {"usage": dataclasses.replace(told, wh=self._wh.wh if known else None), "reports": tuple(self._reports)}
+        metered = (dataclasses.replace(call.usage, wh=self.prices.wh(call.model, call.usage)) for call in self._calls)
+        seen = sum(metered, NO_USAGE)
+        wh = seen.wh if seen.calls >= told.calls else None  # nobody saw what a verifier spent elsewhere
+        return {"usage": dataclasses.replace(told, wh=wh), "reports": tuple(self._reports)}
 
     def _times(self, seconds: float) -> dict[str, Any]:
         if not self._reports:  # nothing was guarded
