@@ -15,7 +15,17 @@ from langgraph._internal._constants import (
 from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-__all__ = ["NULL_TASK_ID", "Key", "container", "is_transient", "key_of", "own_checkpoint", "own_values", "shallow"]
+__all__ = [
+    "NULL_TASK_ID",
+    "Key",
+    "begin_anew_unless_begun",
+    "container",
+    "is_transient",
+    "key_of",
+    "own_checkpoint",
+    "own_values",
+    "shallow",
+]
 
 Key = tuple[str, str]
 """Thread and checkpoint namespace: one line of checkpoints."""
