@@ -106,6 +106,7 @@ class _Validating:
                 stage=_STAGES[event.stage],
                 what=event.what,
                 trials=event.runs,
+                cases=-1,  # which of them were right is not counted
                 model_calls=event.model_calls,
                 usd=event.usd,
                 elapsed_s=event.elapsed_s,
