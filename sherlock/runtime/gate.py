@@ -197,7 +197,8 @@ class Gate:
         return latest is not None and latest.checkpoint["id"] == start.checkpoint["id"]
 
     def _make_due(self, entries: Sequence[Entry]) -> None:
-        heads = {entry.key: entry.id for entry in entries if isinstance(entry, CheckpointPut)}
+        verified = self.verified_tasks
+        heads = {entry.key: entry.id for entry in entries if isinstance(entry, CheckpointPut)} if verified else {}
         for entry in entries:
             entry.due = True
             wanted = entry if isinstance(entry, CheckpointPut) else self._trusted(entry)
@@ -205,7 +206,7 @@ class Gate:
                 entry.stored = True
                 continue
             self._due.append(wanted)
-            if isinstance(entry, WritesPut) and entry.task_id in self.verified_tasks and entry.has_output:
+            if isinstance(entry, WritesPut) and entry.task_id in verified and entry.has_output:
                 stays_pending = heads.get(entry.key, entry.target) == entry.target
                 # Done again, an effect would ask a person: it is marked even if a crash could do no more than that.
                 if stays_pending or entry.task_id in self._marked:

@@ -36,6 +36,9 @@ from sherlock.runtime.gate_entries import CheckpointPut, Entry, WritesPut, pendi
 BEFORE_ALL = -2
 """The superstep before that of a thread's first input."""
 
+SLACK = 32
+"""How many entries are put between two looks at what can be let go."""
+
 Place = tuple[Key, str]
 """A line of checkpoints and the id of one of them."""
 
@@ -77,6 +80,7 @@ class Memory:
         self._start: CheckpointTuple | None = None
         self._start_is_latest = True
         self._rolled_back = False
+        self._unpruned = 0
         self._line: list[Entry] = []  # neither stored nor due, in the order in which they were put
         self._records: dict[Key, list[CheckpointPut]] = {}
         self._writes: dict[Place, list[WritesPut]] = {}
@@ -117,6 +121,7 @@ class Memory:
                 self.head_step = entry.tag
             self._records.setdefault(key, []).append(entry)
             self._line.append(entry)
+            self._unpruned += 1
             return entry
 
     def put_writes(
@@ -146,6 +151,7 @@ class Memory:
             )
             self._writes.setdefault((key, target), []).append(entry)
             self._line.append(entry)
+            self._unpruned += 1
             return entry
 
     def _step_of(self, target: str) -> int:
@@ -306,8 +312,11 @@ class Memory:
             self._start = self._start._replace(pending_writes=kept)
 
     def prune(self) -> None:
-        """Let go of what is stored and no rollback can need."""
+        """Let go of what is stored and no rollback can need, once there may be enough of it to be worth a look."""
         with self._lock:
+            if self._unpruned < SLACK:
+                return
+            self._unpruned = 0
             for key, records in list(self._records.items()):
                 first = self._first_needed(key, records)
                 kept = [put for index, put in enumerate(records) if index >= first or not put.stored]

@@ -12,7 +12,15 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
 from sherlock.errors import SpeculationError
+from sherlock.runtime import gate_memory
 from sherlock.runtime.gate import Gate
+
+
+@pytest.fixture(autouse=True)
+def no_slack(monkeypatch):
+    """Let go of everything as soon as it may go."""
+    monkeypatch.setattr(gate_memory, "SLACK", 0)
+
 
 EMPTY = {"log": []}
 RUNS = [

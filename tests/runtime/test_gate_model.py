@@ -13,7 +13,15 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.types import INTERRUPT, RESUME
 
 from sherlock.interpose.checkpoints import NULL_TASK_ID
+from sherlock.runtime import gate_memory
 from sherlock.runtime.gate import Gate
+
+
+@pytest.fixture(autouse=True)
+def no_slack(monkeypatch):
+    """Let go of everything as soon as it may go."""
+    monkeypatch.setattr(gate_memory, "SLACK", 0)
+
 
 INNER = ("sub:1", "sub:2", "keeps")
 """Two namespaces of tasks, and one of a subgraph with a memory."""
