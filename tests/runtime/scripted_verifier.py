@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from plain_records import plain
 from random_graphs import Brief
 from sayings import canonical, otherwise, said_alike, said_otherwise
 
@@ -68,7 +69,7 @@ class ScriptedVerifier:
 
 
 def inputs_of(subject: Subject) -> str:
-    return canonical(subject.inputs)
+    return canonical(plain(subject.inputs))
 
 
 @dataclass(frozen=True, repr=False)
