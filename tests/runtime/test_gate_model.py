@@ -233,7 +233,7 @@ def _content(saved):
 
 @pytest.mark.parametrize(("kind", "durability"), [(InMemorySaver, "sync"), (Slow, "sync"), (Slow, "async")])
 def test_it_does_what_the_model_does(kind, durability):
-    @settings(max_examples=150)
+    @settings(max_examples=100)
     @given(operations)
     @example([("put", "sub:1"), ("put", ""), ("commit", 1), ("output", "sub:1", 0), ("path", "sub:1")])
     def run(todo):

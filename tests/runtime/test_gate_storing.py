@@ -60,7 +60,7 @@ def test_a_failed_store_is_told_and_nothing_is_stored_after_it(make, slips, back
         whole = Watched()
         expected = await guarded(make(Slips(**slips)), whole, EMPTY, back=back, durability=durability)
         assert len(set(whole.stored)) == len(whole.stored)  # each once
-        for number in range(1, len(whole.stored) + 1):
+        for number in range(1, len(whole.stored) + 1, 1 if make is chain else 3):
             base = Watched(fails_at=number)
             flight = Flight(make(Slips(**slips)), base, back=back, durability=durability)
             with pytest.raises(OSError, match="the disk is full"):
