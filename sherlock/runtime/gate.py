@@ -9,6 +9,12 @@ parts. (With `durability="exit"` the line is that of its last checkpoints, and t
 
 A rollback forgets what is not due. The next attempt then resumes from the head, as after a crash, with no checkpoint
 written for it: history is the committed line, and superstep numbers never shift.
+
+Where it differs from a saver without a gate: with `exit`, a graph with a `DeltaChannel` has its whole line stored at
+the end, for the channel's value is a sum over it. A superstep that was half done when the run began, and whose
+checkpoint is not yet stored, gives a `DeltaChannel` the writes of the earlier run first after a rollback, whatever the
+order of the tasks. Values are held by reference until they are stored, containers apart: a node that changes what it
+was given changes what is stored.
 """
 
 import asyncio
