@@ -93,7 +93,8 @@ class Held:
 def step_of(mode: str, payload: Any, ns: Namespace, *, ended: int, begun: int, task_steps: Mapping[str, int]) -> int:
     """The superstep of a chunk from LangGraph's loop; `ended` was the last to end, `begun` the last to begin.
 
-    What a loop reports when a superstep ends comes out at the beginning of the next, before any node of that begins.
+    What a loop reports when a superstep ends comes out at the beginning of the next, before any node of that begins;
+    only what it reports of the nodes that are about to run is of the next.
     What a subgraph reports belongs to the task that runs it.
     """
     if ns:
@@ -101,8 +102,6 @@ def step_of(mode: str, payload: Any, ns: Namespace, *, ended: int, begun: int, t
     if mode == "messages":
         return int(payload[1].get("langgraph_step", begun))
     kind = payload.get("type") if mode == "debug" else mode
-    if kind in ("values", "checkpoints", "checkpoint"):
-        return ended
     if kind == "task" or (kind == "tasks" and "result" not in payload):
         return ended + 1
     return max(ended, begun)

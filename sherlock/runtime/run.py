@@ -138,8 +138,9 @@ class Run:
     async def _prepare(self) -> None:
         configurable = self.config[CONF]
         base = self.graph.base_checkpointer(self.config)
-        if base is None and CONFIG_KEY_THREAD_ID not in configurable:
-            self.config = {**self.config, CONF: {**configurable, CONFIG_KEY_THREAD_ID: self.id}}
+        thread = configurable.get(CONFIG_KEY_THREAD_ID, self.id if base is None else None)
+        if thread is not None:
+            self.config = {**self.config, CONF: {**configurable, CONFIG_KEY_THREAD_ID: str(thread)}}
         self.recursion_limit = self.config["recursion_limit"]
         self.gate = Gate(base, durability=self.durability, config=self.config, on_step=self._on_step)
         self.gate.on_inner_step = self._on_inner_step
@@ -272,7 +273,7 @@ class Run:
 
     def _take(self, chunk: Any, attempt: int) -> None:
         ns, mode, payload = self.form.read(chunk)
-        repeats_start = attempt > 1 and self._puts == 0 and not ns
+        repeats_start = attempt > 1 and self._puts == 0 and not ns and self.hook.begun <= self.machine.ended
         if repeats_start and (mode in ("values", "checkpoints") or _is_checkpoint(mode, payload)):
             return  # of the superstep before, which was reported in its time
         step = step_of(

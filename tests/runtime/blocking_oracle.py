@@ -5,16 +5,26 @@ output. LangGraph does the rest.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langgraph._internal._constants import CONFIG_KEY_SCRATCHPAD
+from langgraph.pregel._algo import LazyAtomicCounter
 from scripted_verifier import Placed
 
 from sherlock import OutputRejected, Subject, Verdict, VerifierError
 from sherlock.equivalence import same_meaning
 from sherlock.interpose.nodes import Visit, hooked, interpose
 from sherlock.lens import read_text, write_text
+
+
+def _ask_from_the_first(visit: Visit) -> None:
+    """A node that is repeated asks its questions anew, so that answers given already answer them."""
+    configurable = visit.config["configurable"]
+    asked = dataclasses.replace(configurable[CONFIG_KEY_SCRATCHPAD], interrupt_counter=LazyAtomicCounter())
+    visit.config["configurable"] = {**configurable, CONFIG_KEY_SCRATCHPAD: asked}
 
 
 @dataclass
@@ -39,7 +49,7 @@ class BlockingHook:
         placed = self.placements.get(visit.node)
         if placed is None:
             return output
-        flows_on, flagged = await self._judged(placed, value, output, run)
+        flows_on, flagged = await self._judged(visit, placed, value, output, run)
         self.checked.append(Checked(visit.node, flows_on, flagged))
         return flows_on
 
@@ -47,7 +57,7 @@ class BlockingHook:
     def routing(self, visit: Visit) -> Iterator[None]:
         yield
 
-    async def _judged(self, placed: Placed, value: Any, output: Any, run: Any) -> tuple[Any, bool]:
+    async def _judged(self, visit: Visit, placed: Placed, value: Any, output: Any, run: Any) -> tuple[Any, bool]:
         """The update that flows on, and whether nobody vouches for it."""
         verdict = await self._ask(placed, value, output)
         if verdict is None:
@@ -60,6 +70,7 @@ class BlockingHook:
             return output, True
         if placed.on_reject == "correct" and verdict.corrected is not None:
             return corrected(output, verdict.corrected), False
+        _ask_from_the_first(visit)
         again = await run(value)
         second = await self._ask(placed, value, again)
         if second is None or not second.accepted:
