@@ -52,9 +52,11 @@ def test_same_thread(world, policy, durability, again):
 
 
 @settings(max_examples=EXAMPLES)
-@given(worlds(kinds=("text", "text", "list", "asks", "asks"), most=2), policies)
+@given(
+    worlds(kinds=("text", "text", "list", "asks", "asks"), choices=("accept", "correct", "update", "same")), policies
+)
 def test_same_answers(world, policy):
-    """Nobody is asked on unverified grounds, and nobody is asked twice."""
+    """Nobody is asked on unverified grounds, and nobody is asked twice. (An oracle that repeats a node asks again.)"""
     drive = one_turn(world)
     found, expected = guarded(world, policy, drive, checkpointer=saver()), blocked(world, drive, checkpointer=saver())
     assert found.end == expected.end
@@ -135,6 +137,18 @@ def test_a_repeated_node_gives_its_second_output(on_reject, mode):
     assert second == ([SAYINGS[0], SAYINGS[1]] if mode == "speculate" else [SAYINGS[1]])
     assert [asked.text for asked in found.asked] == [SAYINGS[0], SAYINGS[1]]
     assert found.agent.report().rollbacks == 1
+
+
+@pytest.mark.parametrize("mode", ["speculate", "blocking"])
+def test_a_repeated_node_does_not_ask_again(mode):
+    """Its answer was given, so it is there when the node is executed once more."""
+    leaves = (Leaf("n0", kind="asks"), Leaf("n1", key="b", reads="a"))
+    world = World(Outline(tuple(Stage("single", (leaf,)) for leaf in leaves)), (Placed("n0", Fickle()),))
+    found = guarded(world, {"mode": mode}, checkpointer=saver())
+    plain = unverified(world, checkpointer=saver())
+    assert found.end == plain.end
+    assert len(found.asked) == 2
+    assert len([ran for ran in found.ran if ran.node == "n0"]) == 3
 
 
 def test_many_runs_of_one_guard_at_once():
