@@ -16,22 +16,32 @@ RESAMPLES = 5000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """A figure held against its goal: a count, or what a measurement gave with its 95 % interval."""
+    """A figure held against its goal: a count, or what a measurement gave with its 95 % interval.
+
+    It must be at most `most`, or at least `least`: one of them is given.
+    """
 
     what: str
     value: float | tuple[float, float, float]
-    most: float
+    most: float | None = None
+    least: float | None = None
 
     @property
     def verdict(self) -> str:
         """`met` or `missed` by the whole interval, else `open`."""
         low, high = self.value[1:] if isinstance(self.value, tuple) else (self.value, self.value)
-        if high <= self.most:
+        if self.most is None:
+            assert self.least is not None
+            bound, low, high = -self.least, -high, -low
+        else:
+            bound = self.most
+        if high <= bound:
             return "met"
-        return "missed" if low > self.most else "open"
+        return "missed" if low > bound else "open"
 
     def __str__(self) -> str:
-        return f"{self.what}: {_cell(self.value)}, goal at most {self.most:.3g}: **{self.verdict}**"
+        bound = f"at most {self.most:.3g}" if self.least is None else f"at least {self.least:.3g}"
+        return f"{self.what}: {_cell(self.value)}, goal {bound}: **{self.verdict}**"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
