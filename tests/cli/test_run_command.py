@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 
@@ -206,3 +207,21 @@ def test_on_a_terminal_it_is_drawn(planned, folder):
     assert "\x1b[1;31m" in text, "a rollback is red"
     assert "ROLLED BACK after add" in text
     assert "check puts '3' for '4'" in text
+
+
+def test_interrupted_by_its_user(planned, folder):
+    (folder / "slow.py").write_text(
+        "import asyncio\n\nfrom agent import build, reply\n\n\n"
+        "async def wait(state):\n    await asyncio.sleep(30)\n    return reply(state)\n\n\ngraph = build(wait)\n"
+    )
+    asked = ["run", "slow.py:graph", "--plan", "plan.yaml", "--input", WRONG]
+    start = [sys.executable, "-c", "import sys; from sherlock.cli import main; sys.exit(main())", *asked]
+    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "reply runs" not in (line := process.stderr.readline()):
+        assert line, process.communicate()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1] == "sherlock: the run was ended; nothing that was not verified was kept"
+    assert "Traceback" not in err
