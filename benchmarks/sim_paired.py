@@ -47,10 +47,10 @@ def _held(n: int, studies: int, truth: Mapping[str, float]) -> dict[str, float]:
 
 
 def _intervals(before: Seconds, after: Seconds, seed: int) -> dict[str, Estimate | None]:
-    sides = [[[float(value)] for value in side] for side in (before, after)]
+    a, b = ([[float(value)] for value in side] for side in (before, after))
     found = {"mean": paired.mean((after - before).tolist())}
     for share in SHARES:
-        found[f"p{100 * share:.0f}"] = paired.quantile_difference(*sides, share, seed=seed)
+        found[f"p{100 * share:.0f}"] = paired.quantile_difference(a, b, share, seed=seed)
     return found
 
 
