@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID, uuid5
 
 from langchain_core.runnables import RunnableConfig
+from langgraph._internal._constants import NS_END, NS_SEP
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     ChannelVersions,
@@ -170,6 +171,8 @@ class Memory:
                     return Held(answered=True, saved=put.read(self._writes.get((key, put.id), ())))
             if key == self.root and not records and self._loaded and self._answers_start(wanted):
                 return Held(answered=True, saved=self._read_start())
+            if self._is_of_distrusted(key):
+                return Held(answered=True)
             unstored = {
                 target: [put for put in puts if not put.stored]
                 for (of, target), puts in self._writes.items()
@@ -201,6 +204,12 @@ class Memory:
         key, wanted = key_of(config), get_checkpoint_id(config)
         with self._lock:
             return all(put.stored or put.due for put in self._records.get(key, ()) if put.id == wanted)
+
+    def _is_of_distrusted(self, key: Key) -> bool:
+        """Whether the namespace is that of a subgraph which is to run again from its beginning."""
+        if not self.distrusted or not key[1]:
+            return False
+        return any(part.rpartition(NS_END)[2] in self.distrusted for part in key[1].split(NS_SEP))
 
     def _answers_start(self, wanted: str | None) -> bool:
         if wanted is None:  # until a rollback, LangGraph asks for the latest to learn whether the start still is

@@ -68,6 +68,8 @@ class RunHook:
         """The last superstep of the outermost graph in which a node has begun."""
         self.namespaces: dict[str, Address] = {}
         """The subgraph runs of the line, by LangGraph's checkpoint namespace."""
+        self.containers: list[tuple[int, str]] = []
+        """The subgraph runs that have ended: superstep of the outermost graph, and task."""
         self.task_steps: dict[str, int] = {}
         self._ids = 0
 
@@ -91,7 +93,9 @@ class RunHook:
             if not keeps_checkpoints(self.run.graph.nodes, visit.node):
                 # LangGraph 1.2 fails where it is to wait for the saver of a subgraph that was told to have none.
                 visit.config[CONF] = {**configurable, CONFIG_KEY_DURABILITY: "async"}
-            return await run(value)
+            update = await run(value)
+            self.containers.append((visit.address[0][0], configurable.get(CONFIG_KEY_TASK_ID, "")))
+            return update
         if self._is_calm(visit):
             return await self._execute_calmly(visit, value, run)
         record = await self._recorded(visit, value)

@@ -17,6 +17,7 @@ from sherlock.runtime.places import Place
 if TYPE_CHECKING:
     from sherlock.runtime.run import Run
 
+_DONE_FOR_GOOD = ("irreversible", "compensable")
 _TASKS = "__pregel_tasks"
 _BRANCH = "branch:to:"
 _ROOT = "__root__"
@@ -35,7 +36,8 @@ class Untrusted:
 async def untrusted(run: "Run", saved: CheckpointTuple) -> Untrusted:
     """The tasks of the superstep in progress, in subgraphs too, with results of placed nodes that nobody has verified.
 
-    What a subgraph that had ended was given by its nodes is part of the thread's history, and stays.
+    A subgraph that has ended runs again from its beginning, unless a node in it has an effect: then what it came to is
+    taken as part of the thread's history.
     """
     found = Untrusted()
     resumes = run.value is None or isinstance(run.value, Command)
@@ -62,11 +64,16 @@ async def _look(
         if isinstance(task.state, StateSnapshot) and (inner := await view.aget_tuple(task.state.config)) is not None:
             await _look(task.state, inner, name, run, view, found)
         place = run.places.get(name)
+        inner_places = [p for full, p in run.places.items() if full.startswith(f"{name}/")]
         output = [w for w in saved.pending_writes or () if w[0] == task.id and w[1] not in WRITES_IDX_MAP]
-        if place is None or place.attached is None or not output or mark_id(task.id, VERIFIED) in known:
+        if not output or mark_id(task.id, VERIFIED) in known:
+            continue
+        if any(p.attached for p in inner_places) and not any(p.effects in _DONE_FOR_GOOD for p in inner_places):
+            found.tasks.add(task.id)  # it has ended: all of it runs again
+        if place is None or place.attached is None:
             continue
         found.tasks.add(task.id)
-        if place.effects in ("irreversible", "compensable"):
+        if place.effects in _DONE_FOR_GOOD:
             found.adopted[task.id] = _returned(output, place)
 
 

@@ -106,6 +106,7 @@ class Run:
         self._attempt_error: BaseException | None = None
         self._broken: Exception | None = None
         self._puts = 0
+        self._has_saver = False
         self._base_step = -2
         self._spent_waste = 0.0
 
@@ -138,6 +139,7 @@ class Run:
     async def _prepare(self) -> None:
         configurable = self.config[CONF]
         base = self.graph.base_checkpointer(self.config)
+        self._has_saver = base is not None
         thread = configurable.get(CONFIG_KEY_THREAD_ID, self.id if base is None else None)
         if thread is not None:
             self.config = {**self.config, CONF: {**configurable, CONFIG_KEY_THREAD_ID: str(thread)}}
@@ -273,6 +275,8 @@ class Run:
 
     def _take(self, chunk: Any, attempt: int) -> None:
         ns, mode, payload = self.form.read(chunk)
+        if not self._has_saver and (mode == "checkpoints" or _is_checkpoint(mode, payload)):
+            return  # there are none that the user knows of
         repeats_start = attempt > 1 and self._puts == 0 and not ns and self.hook.begun <= self.machine.ended
         if repeats_start and (mode in ("values", "checkpoints") or _is_checkpoint(mode, payload)):
             return  # of the superstep before, which was reported in its time
@@ -484,7 +488,7 @@ class Run:
     async def _commit(self, step: int) -> None:
         done = [r for r in self.hook.records.values() if r.at[0][0] <= step]
         await self.store_writes(done)
-        self.gate.verified_tasks.update(r.task_id for r in done if r.place.attached is not None)
+        self._mark_verified(done, step)
         await self.gate.commit(step)
         for record in done:
             self.hook.records.pop(record.id, None)
@@ -494,11 +498,17 @@ class Run:
         self.tell(Committed, step=step, ids=self.held.commit(step))
         self._notify()
 
+    def _mark_verified(self, done: list[Record], step: int) -> None:
+        """What these tasks leave on a checkpoint is verified, if a later run should find it there."""
+        self.gate.verified_tasks.update(r.task_id for r in done if r.place.attached is not None)
+        self.gate.verified_tasks.update(task_id for at, task_id in self.hook.containers if at <= step)
+        self.hook.containers = [item for item in self.hook.containers if item[0] > step]
+
     async def _do_finish(self, command: m.Finish) -> None:
         self._failure = self._attempt_error
         done = list(self.hook.records.values())
         await self.store_writes(done)
-        self.gate.verified_tasks.update(r.task_id for r in done if r.place.attached is not None)
+        self._mark_verified(done, self.machine.ended + 1)
         await self.gate.finish()
         for record in done:
             self.ledger.kept(record)
