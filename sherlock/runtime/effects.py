@@ -44,6 +44,10 @@ def effect_key() -> str | None:
     return _key.get()
 
 
+class Superseded(Exception):
+    """The attempt that an execution began in was over before the execution did anything: the next begins it again."""
+
+
 class Effects:
     """The effects of one run."""
 
@@ -137,12 +141,16 @@ class Effects:
         if run.gate.base is None:
             return
         while not await self._claims.is_put(anchor):
+            if run.attempt != record.began:
+                raise Superseded(f"node {record.place.node!r} begins again in the next attempt")
             await run.moved()
         before = [r for r in run.hook.records.values() if r.ended and precedes(r.at, record.at)]
         await run.store_writes(before)
         run.gate.verified_tasks.update(r.task_id for r in before if r.place.attached is not None)
-        self._final.update(r.id for r in before)
         await run.gate.commit_path(step, anchor.namespaces)
+        if not await self._claims.is_put(anchor):
+            raise Superseded(f"node {record.place.node!r} begins again in the next attempt")
+        self._final.update(r.id for r in before)
 
     def committed(self, done: list[Record]) -> None:
         """These executions are final."""

@@ -45,9 +45,9 @@ class Claim:
     """The right to have one effect.
 
     `what` stands for node and input, `ordinal` for which of equal effects it is, `number` for how many times the node
-    has begun, over all runs. Of the answers to interrupts that its task was given, the first `offset` were to the library's
-    questions, and `answers` were there when it began; `given` stands for that of the run itself. `asked`: how many
-    there were when a question about this claim was answered.
+    has begun, over all runs. Of the answers to interrupts that its task was given, the first `offset` were to the
+    library's questions, and `answers` were there when it began; `given` stands for that of the run itself. `asked`: how
+    many there were when a question about this claim was answered.
     """
 
     anchor: Anchor

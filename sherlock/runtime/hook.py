@@ -183,7 +183,8 @@ class RunHook:
     async def _begin(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Record:
         place = self.run.places[visit.node]
         effects = self.run.effects.kind_of(place, value)
-        if effects == "irreversible" and not self.run.machine.is_settled_before(visit.address):
+        machine = self.run.machine
+        if effects == "irreversible" and not (machine.phase == "running" and machine.is_settled_before(visit.address)):
             self.run.handle(m.Parked(at=visit.address))
             await asyncio.Event().wait()  # until the attempt is gone
         self._ids += 1
