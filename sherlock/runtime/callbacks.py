@@ -1,5 +1,6 @@
-"""One root run for the user's callbacks, however many attempts LangGraph makes of it."""
+"""What the user's callbacks see: one root run, however many attempts LangGraph makes of it, and each verification."""
 
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from langchain_core.callbacks import (
     BaseCallbackHandler,
 )
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import get_async_callback_manager_for_config
+from langchain_core.runnables.config import get_async_callback_manager_for_config, var_child_runnable_config
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from sherlock.runtime.chunks import is_own_stream
@@ -59,12 +60,90 @@ class RootRun:
         )
         return {**config, "callbacks": manager, "run_id": run.run_id}
 
+    @property
+    def below(self) -> AsyncCallbackManager:
+        """For what is a child of the root, and no node."""
+        return self._manager.get_child()
+
     async def end(self, error: BaseException | None) -> None:
         """Announce the end."""
         if error is None:
             await self._manager.on_chain_end(self.output)
         else:
             await self._manager.on_chain_error(error)
+
+
+class VerifierRun:
+    """A verification, as the user's callbacks see it: a run with whatever models the verifier asks below it.
+
+    `result`: what is told at the end; `error`: what is told in its place.
+    """
+
+    def __init__(self) -> None:
+        self.result: dict[str, Any] = {}
+        self.error: BaseException | None = None
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def of(cls, node: str, text: str, above: Any) -> "AsyncIterator[VerifierRun]":
+        """A block in which LangChain's models are below the run `verify:<node>`, which is below `above`.
+
+        Handlers that stream to the user are left out: a verifier's words are none of the graph's.
+        """
+        run = cls()
+        manager = _hearing(above)
+        started = None
+        if manager is not None:
+            started = await manager.on_chain_start(None, {"node": node, "text": text}, name=f"verify:{node}")
+        config = RunnableConfig() if started is None else RunnableConfig(callbacks=started.get_child())
+        # Also without callbacks: the node's own config, which may be in this context, is not the verifier's.
+        token = var_child_runnable_config.set(config)
+        try:
+            with _traced(started):
+                yield run
+        except BaseException as error:
+            run.error = error
+            raise
+        finally:
+            var_child_runnable_config.reset(token)
+            if started is not None and run.error is not None:
+                await started.on_chain_error(run.error)
+            elif started is not None:
+                await started.on_chain_end(run.result)
+
+
+def _hearing(above: Any) -> AsyncCallbackManager | None:
+    """A manager for a child of the run that `above` is for; None if nobody would hear of the child."""
+    handlers = [h for h in getattr(above, "inheritable_handlers", ()) if not _streams(h)]
+    if not handlers:
+        return None
+    metadata = {key: value for key, value in above.inheritable_metadata.items() if not key.startswith("langgraph_")}
+    return AsyncCallbackManager(
+        handlers=handlers,
+        inheritable_handlers=handlers,
+        parent_run_id=above.parent_run_id,
+        tags=list(above.inheritable_tags),
+        inheritable_tags=list(above.inheritable_tags),
+        metadata=metadata,
+        inheritable_metadata=metadata,
+    )
+
+
+def _streams(handler: Any) -> bool:
+    """Whether it takes what runs stream: of LangGraph's stream modes, of `astream_events`, of `astream_log`."""
+    return is_own_stream(handler) or isinstance(handler, _StreamingCallbackHandler)
+
+
+def _traced(started: AsyncCallbackManagerForChainRun | None) -> "contextlib.AbstractContextManager[Any]":
+    """Let what LangSmith traces by itself be below the run too."""
+    handlers: list[Any] = [] if started is None else started.handlers
+    tracers = [handler for handler in handlers if type(handler).__name__ == "LangChainTracer"]
+    run = tracers[0].run_map.get(str(started.run_id)) if tracers and started is not None else None
+    if run is None:
+        return contextlib.nullcontext()
+    from langsmith.run_helpers import tracing_context
+
+    return tracing_context(parent=run)
 
 
 class _Output(AsyncCallbackHandler):

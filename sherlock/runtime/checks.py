@@ -1,8 +1,9 @@
 """Asks a verifier about one execution, and says what its answer comes to."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sherlock.equivalence import same_meaning
 from sherlock.errors import InjectionError, OutputRejected, VerifierError
@@ -10,13 +11,16 @@ from sherlock.interpose.calls import CallScope, ModelCall
 from sherlock.lens import category_of, read_text, write_text
 from sherlock.models.prices import Prices, is_loopback
 from sherlock.runtime import machine as m
-from sherlock.runtime.events import Flagged, VerdictReached, VerificationStarted, VerifierFailed
+from sherlock.runtime.callbacks import VerifierRun
+from sherlock.runtime.events import Event, Flagged, VerdictReached, VerificationStarted, VerifierFailed
+from sherlock.runtime.ledger import Ledger
 from sherlock.runtime.record import Record, changed_keys
 from sherlock.subject import Subject
 from sherlock.usage import NO_USAGE, Usage
 from sherlock.verifier import Verdict, VerifierFailure, run_verifier
 
 if TYPE_CHECKING:
+    from sherlock.runtime.guard import Guard
     from sherlock.runtime.run import Run
 
 _SYSTEM = ("system", "developer")
@@ -33,29 +37,64 @@ class Ruling:
     error: Exception | None = None
 
 
+class Verifying(Protocol):
+    """A run, as a verification needs it. `tell` emits an event about an execution."""
+
+    guard: "Guard"
+    ledger: Ledger
+
+    def now(self) -> float: ...
+
+    def tell(self, kind: type[Event], record: Record | None = None, **fields: Any) -> None: ...
+
+    def price(self, model: str, usage: Usage) -> float | None: ...
+
+    def above(self, record: Record) -> Any:
+        """The callback manager below which the verification is a run."""
+
+
 async def check(run: "Run", record: Record, number: int) -> None:
     """Verify the output of an execution, and tell the machine."""
+    ruling = await verify(run, record)
+    record.correction, record.error = ruling.correction, ruling.error
+    if ruling.kind == "retry":
+        run.hook.rejected[record.at] = record.input_digest()
+    changed = changed_keys(record.raw, ruling.correction) if ruling.kind == "correct" else None
+    run.handle(m.Judged(id=record.id, check=number, ruling=ruling.kind, changed=changed))
+
+
+async def verify(run: Verifying, record: Record) -> Ruling:
+    """Ask the verifier about the output of an execution, tell what it said, and what that comes to."""
     attached = record.place.attached
     assert attached is not None
-    async with run.guard.in_flight:
+    guard = run.guard
+    async with guard.in_flight:
         started = run.now()
         run.tell(VerificationStarted, record, verifier=attached.name)
+        subject = subject_of(record, guard.prices)
         scope = CallScope(price=run.price)
-        subject = subject_of(record, run.prices)
-        timeout_s = run.policy.verifier_timeout_s
         try:
-            with scope.active():
-                verdict = await run_verifier(attached.verifier, subject, timeout_s=timeout_s)
+            with scope.active(), _traced(run, record):
+                async with VerifierRun.of(record.place.node, subject.text, run.above(record)) as seen:
+                    verdict = await run_verifier(attached.verifier, subject, timeout_s=guard.policy.verifier_timeout_s)
+                    _show(seen, verdict)
         finally:
             scope.close()
-            run.spent_by_verifier(spent(subject.usage, scope.usage))
+            run.ledger.verifier_usage += spent(subject.usage, scope.usage)
     seconds = run.now() - started
-    ruling = ruling_on(verdict, record, run.policy.on_failure)
+    ruling = ruling_on(verdict, record, guard.policy.on_failure)
     usage = spent(verdict.usage or NO_USAGE, scope.usage)
     if isinstance(verdict, VerifierFailure):
-        run.tell(VerifierFailed, record, verifier=attached.name, message=verdict.message, seconds=seconds, usage=usage)
+        run.tell(
+            VerifierFailed,
+            record,
+            verifier=attached.name,
+            message=verdict.message,
+            seconds=seconds,
+            reason=verdict.kind,
+            usage=usage,
+        )
     else:
-        after = None if ruling.correction is None else read_text(ruling.correction)
         run.tell(
             VerdictReached,
             record,
@@ -65,17 +104,26 @@ async def check(run: "Run", record: Record, number: int) -> None:
             seconds=seconds,
             rationale=verdict.rationale,
             before=subject.text,
-            after=after,
+            after=None if ruling.correction is None else read_text(ruling.correction),
             usage=usage,
         )
-        run.learn_verification(record, seconds, ruling.matched, usage)
+        guard.learner.record_verification(record.place.node, seconds, usage.usd, matched=ruling.matched)
     if ruling.flag is not None:
         run.tell(Flagged, record, why=ruling.flag)
-    record.correction, record.error = ruling.correction, ruling.error
-    if ruling.kind == "retry":
-        run.hook.rejected[record.at] = record.input_digest()
-    changed = changed_keys(record.raw, ruling.correction) if ruling.kind == "correct" else None
-    run.handle(m.Judged(id=record.id, check=number, ruling=ruling.kind, changed=changed))
+    return ruling
+
+
+def _traced(run: Verifying, record: Record) -> contextlib.AbstractContextManager[None]:
+    trace = run.ledger.trace
+    return contextlib.nullcontext() if trace is None else trace.verifying(record.label)
+
+
+def _show(seen: VerifierRun, verdict: Verdict | VerifierFailure) -> None:
+    if isinstance(verdict, VerifierFailure):
+        seen.error = verdict.error or VerifierError(verdict.message)
+    else:
+        said = {"accepted": verdict.accepted, "corrected": verdict.corrected, "rationale": verdict.rationale}
+        seen.result = {name: value for name, value in said.items() if value not in (None, "")}
 
 
 def ruling_on(verdict: Verdict | VerifierFailure, record: Record, on_failure: str) -> Ruling:

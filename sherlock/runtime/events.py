@@ -1,7 +1,8 @@
 """What a guarded run tells: events as they happen, and a report at its end."""
 
+import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sherlock.usage import NO_USAGE, Usage
 
@@ -62,11 +63,16 @@ class VerdictReached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifierFailed(Event):
-    """A verifier gave no verdict; what that comes to is the policy's `on_failure`."""
+    """A verifier gave no verdict; what that comes to is the policy's `on_failure`.
+
+    `reason`: it `raised`, `timed_out`, its model's answer was `unreadable`, it returned `no_verdict`, its correction was
+    `uncastable` to what the node writes, or was `refused` by the graph.
+    """
 
     verifier: str
     message: str
     seconds: float
+    reason: str = "refused"
     usage: Usage = NO_USAGE
 
 
@@ -157,6 +163,23 @@ class Retracted(Event):
     """With `stream="mark"`: chunks given out that were rolled back."""
 
     ids: tuple[int, ...]
+
+
+_TEXTS = ("before", "after", "rationale", "message", "why", "error")
+
+
+def shows_texts(where: Literal["span", "event"]) -> bool:
+    """Whether the environment asks for prompts and outputs in traces (`span`) or in logs (`event`).
+
+    It does so as OpenTelemetry has it for generative AI: `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`.
+    """
+    asked = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "").strip().lower()
+    return asked in ("true", "1", "span_and_event", f"{where}_only")
+
+
+def without_texts(event: Event) -> dict[str, Any]:
+    """An event as a mapping, with its kind; what holds texts of outputs, or may quote them, is left out."""
+    return {name: value for name, value in plain(event).items() if name not in (*_TEXTS, "report")}
 
 
 def plain(event: Event) -> dict[str, Any]:

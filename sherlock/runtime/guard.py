@@ -23,7 +23,7 @@ from sherlock.models.prices import Prices
 from sherlock.placement.plan import Plan
 from sherlock.runtime.chunks import Form
 from sherlock.runtime.events import Event, RunReport
-from sherlock.runtime.inline import InlineHook
+from sherlock.runtime.inline import InlineRun
 from sherlock.runtime.learner import Learner
 from sherlock.runtime.levels import levels_below, step_of
 from sherlock.runtime.places import Place, places_of, uncached
@@ -82,8 +82,8 @@ class Guard:
         self._workflow = WorkflowGraph.of(graph) if placed else None
         self._levels: dict[str, Any] = {}
         self._reports: OrderedDict[str, RunReport] = OrderedDict()
+        self.placed = placed
         self.nodes = {} if self.is_idle else _wrapped(graph, placed, None)
-        self.inline_nodes = {} if self.is_idle else _wrapped(graph, placed, InlineHook(self))
         if not self.is_idle:
             calls.install()
 
@@ -158,7 +158,7 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if self.guard.is_idle:
             return super().astream(input, config, **options)
         if CONFIG_KEY_TASK_ID in merged[CONF]:
-            return self._inline().astream(input, config, **options)
+            return InlineRun(self).stream(input, config, options)
         form, rest = self._form(options)
         return Run(self, input, merged, form, rest, eager=rest.pop(_EAGER, False)).stream()
 
@@ -213,8 +213,9 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         twin.checkpointer, twin.store = checkpointer, store
         return twin
 
-    def _inline(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        return self._plain(self.guard.inline_nodes)
+    def inline(self, hook: InlineRun) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The plain graph behind this one, for a run inside another graph that `hook` stands round."""
+        return self._plain(_wrapped(self, self.guard.placed, hook))
 
     def _plain(self, nodes: Mapping[str, Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
         twin = copy.copy(self)
@@ -237,7 +238,7 @@ async def _opened(graph: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
 
 
 def _wrapped(
-    graph: CompiledStateGraph[Any, Any, Any, Any], placed: list[str], hook: InlineHook | None
+    graph: CompiledStateGraph[Any, Any, Any, Any], placed: list[str], hook: InlineRun | None
 ) -> dict[str, Any]:
     twin = interpose(graph, hook)
     uncached(twin, placed)

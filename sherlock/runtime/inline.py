@@ -4,63 +4,144 @@ There it cannot run past a verdict, for it cannot take back what its parent goes
 """
 
 import contextlib
+import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from sherlock.errors import RollbackLimit
 from sherlock.interpose.calls import CallScope
 from sherlock.interpose.nodes import Visit
-from sherlock.runtime.checks import Ruling, ruling_on, subject_of
+from sherlock.runtime.checks import verify
+from sherlock.runtime.events import Event, ExecutionEnded, ExecutionStarted, RunFinished
+from sherlock.runtime.ledger import Ledger
 from sherlock.runtime.record import Record, held
-from sherlock.verifier import run_verifier
+from sherlock.runtime.tracing import RunTrace
+from sherlock.usage import Usage
 
 if TYPE_CHECKING:
-    from sherlock.runtime.guard import Guard
+    from sherlock.runtime.guard import Guard, GuardedGraph
+
+NOTE = "inside a graph that is not guarded, so every verdict was waited for; guard the outer graph to run past them"
 
 
-class InlineHook:
-    """The hook of all runs of a guarded graph that stand inside other graphs."""
+class InlineRun:
+    """A run of a guarded graph inside another graph's node; it is also the hook of its node executions."""
 
-    def __init__(self, guard: "Guard") -> None:
-        self.guard = guard
+    def __init__(self, graph: "GuardedGraph") -> None:
+        self.graph = graph
+        self.guard: Guard = graph.guard
+        self.id = str(uuid.uuid4())
+        self.ledger = Ledger(self.id, self.guard.on_event)
+        self.ledger.notes.append(NOTE)
+        self._began = time.perf_counter()
+        self._ids = itertools.count(1)
+        self._configs: dict[int, RunnableConfig] = {}
+
+    async def stream(self, value: Any, config: RunnableConfig | None, options: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """LangGraph's stream of the graph, and a report at its end."""
+        self._began = time.perf_counter()
+        self.ledger.trace = RunTrace.begin(self.id, self.graph.get_name())
+        end, error = "cancelled", None
+        chunks = self.graph.inline(self).astream(value, config, **options)
+        try:
+            async for chunk in chunks:
+                yield chunk
+            end = "done"
+        except GraphBubbleUp as bubble:
+            end = "interrupted" if isinstance(bubble, GraphInterrupt) else "done"
+            raise
+        except Exception as raised:
+            end, error = "failed", raised
+            raise
+        finally:
+            await chunks.aclose()  # type: ignore[attr-defined]
+            self._report(end, error)
 
     async def around(self, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
         """Return the node's update, verified and corrected."""
         place = self.guard.places.get(visit.node)
-        if visit.is_container or place is None or place.attached is None:
+        if visit.is_container or place is None:
             return await run(value)
-        record = Record(
-            id=0, at=visit.address, place=place, value=held(value), attempt=1, began=1, effects=place.effects
-        )
-        while True:
-            scope = CallScope()
-            with scope.active():
-                record.raw = record.update = await run(value)
-            scope.close()
-            record.calls = tuple(scope.calls)
-            ruling = await self._judged(record)
-            if ruling.kind == "retry":
-                record.retried = True
-            elif ruling.kind == "doom":
-                raise ruling.error or RollbackLimit("a verifier ended the run")
-            else:
-                return record.raw if ruling.correction is None else ruling.correction
+        record = self._recorded(visit, value)
+        if place.attached is None:
+            return await self._executed(record, value, run)
+        try:
+            return await self._verified(record, visit, value, run)
+        finally:
+            self._configs.pop(record.id, None)
 
     @contextlib.contextmanager
     def routing(self, visit: Visit) -> Iterator[None]:  # noqa: ARG002
         """Routing functions are not verified."""
         yield
 
-    async def _judged(self, record: Record) -> Ruling:
-        attached = record.place.attached
-        assert attached is not None
-        async with self.guard.in_flight:
-            started = time.perf_counter()
-            timeout_s = self.guard.policy.verifier_timeout_s
-            subject = subject_of(record, self.guard.prices)
-            verdict = await run_verifier(attached.verifier, subject, timeout_s=timeout_s)
-        seconds = time.perf_counter() - started
-        ruling = ruling_on(verdict, record, self.guard.policy.on_failure)
-        self.guard.learner.record_verification(record.place.node, seconds, matched=ruling.matched)
-        return ruling
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self._began
+
+    def tell(self, kind: type[Event], record: Record | None = None, **fields: Any) -> None:
+        """Emit an event."""
+        about = {} if record is None else {"node": record.place.node, "execution_id": record.label}
+        self.ledger.tell(kind(run_id=self.id, at_s=self.now(), **about, **fields))
+
+    def price(self, model: str, usage: Usage) -> float | None:
+        """The dollars of a model call."""
+        return self.guard.prices.usd(model, usage)
+
+    def above(self, record: Record) -> Any:
+        """The callback manager of the node."""
+        return self._configs[record.id].get("callbacks")
+
+    async def _verified(self, record: Record, visit: Visit, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
+        while True:
+            self._configs[record.id] = visit.config
+            raw = await self._executed(record, value, run)
+            ruling = await verify(self, record)
+            self._configs.pop(record.id)
+            if ruling.kind == "doom":
+                raise ruling.error or RollbackLimit("a verifier ended the run")
+            if ruling.kind != "retry":
+                return raw if ruling.correction is None else ruling.correction
+            self.ledger.wasted(record)
+            record = self._recorded(visit, value)
+            record.retried = True
+
+    def _recorded(self, visit: Visit, value: Any) -> Record:
+        place = self.guard.places[visit.node]
+        kept = held(value) if place.attached is not None else None
+        return Record(
+            id=next(self._ids), at=visit.address, place=place, value=kept, attempt=1, began=1, effects=place.effects
+        )
+
+    async def _executed(self, record: Record, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
+        scope = CallScope(price=self.price)
+        self.ledger.executions += 1
+        record.started_s = self.now()
+        self.tell(ExecutionStarted, record, step=record.at[0][0])
+        error: str | None = None
+        try:
+            with scope.active():
+                record.raw = record.update = await run(value)
+        except BaseException as raised:
+            error = repr(raised)
+            raise
+        finally:
+            scope.close()
+            record.calls, record.ended_s = tuple(scope.calls), self.now()
+            self.ledger.node_usage += scope.usage
+            self.tell(ExecutionEnded, record, seconds=record.ended_s - record.started_s, error=error)
+        self.ledger.kept(record)
+        return record.raw
+
+    def _report(self, end: str, error: Exception | None) -> None:
+        if self.ledger.trace is not None:
+            self.ledger.trace.failure = error
+        self.ledger.ended(end, self.now())
+        report = self.ledger.report(self.now(), blocking=True)
+        self.guard.keep(report)
+        self.tell(RunFinished, report=report)

@@ -6,6 +6,7 @@ when they end. The consumer takes from the released chunks, and no superstep beg
 """
 
 import asyncio
+import contextlib
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -48,6 +49,7 @@ from sherlock.runtime.hook import RunHook
 from sherlock.runtime.ledger import Ledger
 from sherlock.runtime.places import Place
 from sherlock.runtime.record import Record
+from sherlock.runtime.tracing import RunTrace
 from sherlock.usage import Usage
 
 if TYPE_CHECKING:
@@ -118,7 +120,9 @@ class Run:
         self._began = self._loop.time()
         self._wake = asyncio.Event()
         try:
-            await self._prepare()
+            self.ledger.trace = RunTrace.begin(self.id, self.graph.get_name(), self.guard.placed)
+            with self._traced():
+                await self._prepare()
             self._director = asyncio.ensure_future(self._direct())
             while True:
                 if not self._pulling:
@@ -176,9 +180,15 @@ class Run:
         if not self.scope.closed:
             self.scope.close()
             self.spent_by_node(self.scope.usage)
+            if self.ledger.trace is not None:
+                self.ledger.trace.failure = self._failure
             report = self.ledger.report(self.now())
             self.guard.keep(report)
             self.tell(RunFinished, report=report)
+
+    def _traced(self) -> contextlib.AbstractContextManager[object]:
+        """A block in which whatever makes spans makes them below the run's."""
+        return contextlib.nullcontext() if self.ledger.trace is None else self.ledger.trace.current()
 
     def _told(self) -> Callable[[Event], None] | None:
         """Who hears of events: the guard's callback, and the stream where it has the mode `sherlock`."""
@@ -324,7 +334,7 @@ class Run:
         end: m.End | None = "done"
         chunks = None
         try:
-            with hooked(self.hook), self.scope.active():
+            with hooked(self.hook), self.scope.active(), self._traced():
                 chunks = twin.astream(
                     value,
                     config,
@@ -594,15 +604,13 @@ class Run:
         self.ledger.t_exec_s = ended
         self.guard.learner.record_execution(place.node, ended - began)
 
-    def learn_verification(self, record: Record, seconds: float, matched: bool, usage: Usage) -> None:
-        """A verdict was reached."""
-        self.guard.learner.record_verification(record.place.node, seconds, usage.usd, matched=matched)
-
     def spent_by_node(self, usage: Usage) -> None:
         self.ledger.node_usage += usage
 
-    def spent_by_verifier(self, usage: Usage) -> None:
-        self.ledger.verifier_usage += usage
+    def above(self, record: Record) -> Any:  # noqa: ARG002
+        """The callback manager below which a verification is a run."""
+        assert self.root is not None
+        return self.root.below
 
     def price(self, model: str, usage: Usage) -> float | None:
         """The dollars of a model call."""

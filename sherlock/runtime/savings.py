@@ -59,9 +59,22 @@ def place_of(execution_id: str) -> str:
     return execution_id.rpartition(":")[0]
 
 
+def follows(execution_id: str, at: str) -> bool:
+    """Whether one execution stands after another in the run, or within it; ids as events have them."""
+    for (step, name), (its_step, its_name) in zip(_levels(place_of(execution_id)), _levels(place_of(at)), strict=False):
+        if (step, name) != (its_step, its_name):
+            return step > its_step
+    return True
+
+
 def _task_at(whole: _Task, place: str) -> _Task:
     task = whole
-    for level in _LEVEL.split(place):
-        step, _, name = level.partition(":")
-        task = task.inner[int(step)].setdefault(name, _Task())
+    for step, name in _levels(place):
+        task = task.inner[step].setdefault(name, _Task())
     return task
+
+
+def _levels(place: str) -> list[tuple[int, str]]:
+    """The superstep and the node of each graph that encloses a place, outermost first."""
+    levels = [level.partition(":") for level in _LEVEL.split(place)]
+    return [(int(step), name) for step, _, name in levels]
