@@ -211,6 +211,7 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """The plain graph behind this one, its nodes hooked, for one attempt."""
         twin = self._plain(self.guard.nodes)
         twin.checkpointer, twin.store = checkpointer, store
+        twin.config = None  # the run's config has it already
         return twin
 
     def inline(self, hook: InlineRun) -> CompiledStateGraph[Any, Any, Any, Any]:

@@ -20,7 +20,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_RESUME_MAP,
     CONFIG_KEY_THREAD_ID,
 )
-from langgraph.errors import GraphRecursionError
+from langgraph.errors import ErrorCode, GraphRecursionError, create_error_message
 
 from sherlock.errors import RollbackLimit, SherlockError, VerifierError
 from sherlock.interpose.calls import CallScope
@@ -109,6 +109,7 @@ class Run:
         self._broken: Exception | None = None
         self._puts = 0
         self._has_saver = False
+        self._is_short_of_steps = False
         self._base_step = -2
         self._spent_waste = 0.0
 
@@ -144,8 +145,10 @@ class Run:
         configurable = self.config[CONF]
         base = self.graph.base_checkpointer(self.config)
         self._has_saver = base is not None
-        thread = configurable.get(CONFIG_KEY_THREAD_ID, self.id if base is None else None)
-        if thread is not None:
+        if base is None:
+            # LangGraph wants an address for its checkpointer, and hides what begins with two underscores.
+            self.config = {**self.config, CONF: {**configurable, _PRIVATE: self.id}}
+        elif (thread := configurable.get(CONFIG_KEY_THREAD_ID)) is not None:
             self.config = {**self.config, CONF: {**configurable, CONFIG_KEY_THREAD_ID: str(thread)}}
         self.recursion_limit = self.config["recursion_limit"]
         self.gate = Gate(base, durability=self.durability, config=self.config, on_step=self._on_step)
@@ -239,8 +242,9 @@ class Run:
                 await self.moved()
 
     def _check_limit(self, step: int) -> None:
+        """LangGraph refuses a limit under 1, so an attempt that begins in the last supersteps has too many."""
         assert self.recursion_limit is not None
-        if step > self._base_step + self.recursion_limit + 1:
+        if self._is_short_of_steps and step > self._base_step + self.recursion_limit:
             raise GraphRecursionError(_out_of_steps(self.recursion_limit))
 
     @property
@@ -398,6 +402,7 @@ class Run:
             configurable[CONFIG_KEY_RESUME_MAP] = resume
         assert self.recursion_limit is not None
         used = self.machine.ended - self._base_step
+        self._is_short_of_steps = used >= self.recursion_limit
         return {**self.config, CONF: configurable, "recursion_limit": max(1, self.recursion_limit - used)}
 
     # Commands
@@ -636,6 +641,7 @@ class Run:
         await future
 
 
+_PRIVATE = "__sherlock_run"
 _UNTOLD = (ExecutionStarted, ExecutionEnded, Committed)
 """Events that nobody is told of unless somebody listens: the report does without them."""
 _AT_ONCE: dict[type, Callable[[Run, Any], None]] = {
@@ -674,9 +680,12 @@ def _is_checkpoint(mode: str, payload: Any) -> bool:
 
 
 def _out_of_steps(limit: int) -> str:
-    return (
-        f"Recursion limit of {limit} reached without hitting a stop condition. "
-        "You can increase the limit by setting the `recursion_limit` config key."
+    return create_error_message(
+        message=(
+            f"Recursion limit of {limit} reached without hitting a stop condition. "
+            "You can increase the limit by setting the `recursion_limit` config key."
+        ),
+        error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
     )
 
 
