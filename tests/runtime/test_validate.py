@@ -9,8 +9,11 @@ from typing import Annotated, TypedDict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import interrupt
 from openai import AsyncOpenAI
@@ -455,3 +458,32 @@ def test_a_plan_in_a_file_and_one_in_the_code(tmp_path):
 def test_the_async_twin():
     found = asyncio.run(avalidate(chain(), plan(), cases(5), scorer="exact_match"))
     assert found.runs == 10
+
+
+def test_tools_answer_with_their_stubs():
+    sent = []
+
+    @sherlock.effects("irreversible", stub=lambda arguments: f"would send {arguments['text']}")
+    @tool
+    def send(text: str) -> str:
+        """Send a letter."""
+        sent.append(text)
+        return "sent"
+
+    def write(state):
+        call = {"name": "send", "args": {"text": state["messages"][0].content}, "id": "1", "type": "tool_call"}
+        return {"messages": [AIMessage("", tool_calls=[call])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("write", write)
+    builder.add_node("tools", ToolNode([send]))
+    builder.add_edge(START, "write")
+    builder.add_edge("write", "tools")
+    made = sherlock.Plan.attach({"write": {"use": "check", "regex": ".*letter.*"}})
+    given = [
+        sherlock.Case({"messages": [("user", f"a letter {n}")]}, expected=f"would send a letter {n}") for n in "ab"
+    ]
+    found = validated(builder, made, given)
+    assert [each.scores for each in found.cases] == [{"unguarded": [1.0], "guarded": [1.0]}] * 2, found.errors
+    assert found.nodes[0].verdicts == 2
+    assert sent == []
