@@ -146,8 +146,10 @@ class Run:
         base = self.graph.base_checkpointer(self.config)
         self._has_saver = base is not None
         if base is None:
-            # LangGraph wants an address for its checkpointer, and hides what begins with two underscores.
-            self.config = {**self.config, CONF: {**configurable, _PRIVATE: self.id}}
+            # LangGraph wants an address for its checkpointer, and hides what begins with two underscores. Only where
+            # it tells of checkpoints does it want a thread.
+            address = CONFIG_KEY_THREAD_ID if self.form.modes & {"checkpoints", "debug"} else _PRIVATE
+            self.config = {**self.config, CONF: {address: self.id, **configurable}}
         elif (thread := configurable.get(CONFIG_KEY_THREAD_ID)) is not None:
             self.config = {**self.config, CONF: {**configurable, CONFIG_KEY_THREAD_ID: str(thread)}}
         self.recursion_limit = self.config["recursion_limit"]
