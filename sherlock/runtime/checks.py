@@ -128,14 +128,16 @@ def _show(seen: VerifierRun, verdict: Verdict | VerifierFailure) -> None:
 
 def ruling_on(verdict: Verdict | VerifierFailure, record: Record, on_failure: str) -> Ruling:
     """Apply the placement's `on_reject`, and the policy's `on_failure`."""
-    attached = record.place.attached
-    assert attached is not None
     if isinstance(verdict, VerifierFailure):
         if on_failure == "open":
             return Ruling(kind="pass", flag=f"not verified: {verdict.message}")
         return Ruling(kind="doom", error=_failed(verdict))
-    if verdict.accepted:
-        return Ruling(kind="pass")
+    return Ruling(kind="pass") if verdict.accepted else _rejection(verdict, record)
+
+
+def _rejection(verdict: Verdict, record: Record) -> Ruling:
+    attached = record.place.attached
+    assert attached is not None
     said = f": {verdict.rationale}" if verdict.rationale else ""
     if attached.on_reject == "raise":
         message = f"the verifier {attached.name!r} rejected the output of node {record.place.node!r}{said}"

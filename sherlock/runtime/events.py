@@ -65,8 +65,8 @@ class VerdictReached(Event):
 class VerifierFailed(Event):
     """A verifier gave no verdict; what that comes to is the policy's `on_failure`.
 
-    `reason`: it `raised`, `timed_out`, its model's answer was `unreadable`, it returned `no_verdict`, its correction was
-    `uncastable` to what the node writes, or was `refused` by the graph.
+    `reason`: it `raised`, it `timed_out`, a model's answer was `unreadable`, it returned `no_verdict`, its correction
+    was `uncastable` to what the node writes, or was `refused` by the graph.
     """
 
     verifier: str

@@ -26,7 +26,8 @@ from sherlock.runtime.events import Event, RunReport
 from sherlock.runtime.inline import InlineRun
 from sherlock.runtime.learner import Learner
 from sherlock.runtime.levels import levels_below, step_of
-from sherlock.runtime.places import Place, places_of, uncached
+from sherlock.runtime.nested import plain_within
+from sherlock.runtime.places import Attached, Place, places_of, uncached
 from sherlock.runtime.policy import Policy
 from sherlock.runtime.run import Run
 from sherlock.runtime.speculation import Decision, depth_allowed
@@ -48,15 +49,16 @@ def guard(
 
     `graph`: a `StateGraph` builder, a compiled graph, or a factory; it is not changed. `plan` says which verifier is
     attached to which node, on top of what the code declares (`sherlock.verified`). `policy`: how speculation is
-    limited; before the plan's own. `on_event` is called with each event, on the run's event loop.
+    limited; before the plan's own. `on_event` is called with each event, on the run's event loop. Of a guarded graph,
+    and of guarded graphs within this one, the placements are taken over.
 
     Raises `PlanMismatch` when the plan is for another graph, `GraphError` when `graph` is none, `VerifierNotFound` when
     a verifier is not installed.
     """
     if domain is not None:
         raise PlanError("a domain cannot be used yet: plan with the analysis of this graph, and pass the plan")
-    compiled = _compiled(graph)
-    return GuardedGraph.of(compiled, Guard(compiled, plan, policy, on_event))
+    compiled, inherited = plain_within(_compiled(graph))
+    return GuardedGraph.of(compiled, Guard(compiled, plan, policy, on_event, inherited))
 
 
 class Guard:
@@ -68,9 +70,10 @@ class Guard:
         plan: Plan | None,
         policy: Policy | Mapping[str, Any] | None,
         on_event: Callable[[Event], None] | None,
+        inherited: Mapping[str, Attached] | None = None,
     ) -> None:
         self.plan = plan
-        self.places = places_of(graph, plan)
+        self.places = places_of(graph, plan, inherited)
         self.policy = Policy.of(policy, plan.policy if plan else None)
         self.on_event = on_event
         self.prices = Prices()

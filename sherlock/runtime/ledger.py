@@ -58,7 +58,7 @@ class Ledger:
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:
+            except Exception:  # noqa: BLE001  (a callback may raise anything)
                 _log.exception("the callback on_event raised at %s", type(event).__name__)
 
     def wasted(self, record: Record) -> None:

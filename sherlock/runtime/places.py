@@ -63,8 +63,12 @@ class Place:
         return self.attached is not None or self.effects != "none"
 
 
-def places_of(graph: CompiledStateGraph[Any, Any, Any, Any], plan: Plan | None) -> dict[str, Place]:
+def places_of(
+    graph: CompiledStateGraph[Any, Any, Any, Any], plan: Plan | None, inherited: Mapping[str, Attached] | None = None
+) -> dict[str, Place]:
     """All leaf nodes, with the plan's placements, or where it has none for a node, those that the code declares.
+
+    `inherited`: what guards within the graph have attached; it comes after the plan, and before the code.
 
     Raises `PlanMismatch` when the plan is for another graph, and what `make_verifier` and `effect_of` raise.
     """
@@ -75,7 +79,7 @@ def places_of(graph: CompiledStateGraph[Any, Any, Any, Any], plan: Plan | None) 
     for name, node in leaf_nodes(graph):
         found[name] = Place(
             node=name,
-            attached=_attached(node, placements.pop(name, None)),
+            attached=_attached(node, placements.pop(name, None), (inherited or {}).get(name)),
             reads=reads_of(node),
             inputs=frozenset(node.channels) if isinstance(node.channels, list) else None,
             effect=effect_of(node),
@@ -111,7 +115,9 @@ def _uncache(graph: Pregel[Any, Any, Any, Any], verified: frozenset[str], prefix
         graph.nodes[name] = node.copy({"cache_policy": None if is_open else node.cache_policy or default})
 
 
-def _attached(node: PregelNode, placement: Any) -> Attached | None:
+def _attached(node: PregelNode, placement: Any, inherited: Attached | None) -> Attached | None:
+    if placement is None and inherited is not None:
+        return inherited
     marked = placement_of(node)
     if placement is not None:
         verifier = make_verifier(placement.spec)
