@@ -175,7 +175,7 @@ def _silent_tracer() -> BaseCallbackHandler:
         def __init__(self) -> None:
             self.order_map, self.run_map, self._external_run_ids = {}, {}, {}
 
-        ignore_chain = True  # type: ignore[assignment]
+        ignore_chain = True
 
         def copy_with_metadata_defaults(self, **defaults: Any) -> Any:  # noqa: ARG002
             return self

@@ -155,7 +155,7 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             setattr(twin, name, value)
         return twin
 
-    def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # type: ignore[override]  # noqa: A002
+    def astream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AsyncIterator[Any]:  # noqa: A002
         """As LangGraph's `astream`; chunks are given out when they are committed."""
         merged = ensure_config(self.config, config)
         if self.guard.is_idle:
@@ -165,7 +165,7 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         form, rest = self._form(options)
         return Run(self, input, merged, form, rest, eager=rest.pop(_EAGER, False)).stream()
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # type: ignore[override]  # noqa: A002
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Any:  # noqa: A002
         """As LangGraph's `ainvoke`."""
         return await super().ainvoke(input, config, **options, **self._takes_all(config))
 
@@ -173,7 +173,7 @@ class GuardedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         nested = CONFIG_KEY_TASK_ID in ensure_config(config)[CONF]
         return {} if self.guard.is_idle or nested else {_EAGER: True}
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # type: ignore[override]  # noqa: A002
+    def stream(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> Iterator[Any]:  # noqa: A002
         """As LangGraph's `stream`. The nodes run on an event loop in a thread of the library's own."""
         if self.guard.is_idle:
             return super().stream(input, config, **options)

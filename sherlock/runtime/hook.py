@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_CALL,
@@ -18,7 +19,6 @@ from langgraph._internal._constants import (
     CONFIG_KEY_TASK_ID,
     NS_SEP,
 )
-from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from sherlock.interpose.calls import CallScope
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 async def over(task: "asyncio.Task[Any]") -> None:
     """Wait until a task has ended, however; to be cancelled here does nothing to the task."""
-    waiter = asyncio.get_running_loop().create_future()
-    task.add_done_callback(lambda _: waiter.done() or waiter.set_result(None))
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
     await waiter
 
 
@@ -232,7 +232,7 @@ class RunHook:
     def _metered(self, record: Record) -> Iterator[None]:
         """Count an execution, its time and its model calls."""
         run = self.run
-        run.counted(record)
+        run.counted()
         scope = CallScope(price=run.price)
         record.started_s = run.now()
         run.tell(ExecutionStarted, record, step=record.at[0][0])

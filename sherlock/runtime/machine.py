@@ -381,7 +381,7 @@ class Machine:
         yield from self._settle()
 
     def _refused(self, event: AttemptEnded) -> Iterator[Command]:
-        for execution in [self.executions[id] for id in event.refused if id in self.executions]:
+        for execution in [e for e in self.executions.values() if e.id in event.refused]:
             if event.doom:
                 execution.doomed = True
             else:

@@ -108,7 +108,7 @@ def _uncache(graph: Pregel[Any, Any, Any, Any], verified: frozenset[str], prefix
         full = full_name(prefix, name)
         inner = getattr(node.bound, "inner", None)
         has_inner = isinstance(inner, Pregel)
-        if has_inner:
+        if isinstance(inner, Pregel):
             _uncache(inner, verified, full)
         # A subgraph's result is as little final as that of the nodes in it.
         is_open = full in verified or (has_inner and any(v.startswith(f"{full}/") for v in verified))
