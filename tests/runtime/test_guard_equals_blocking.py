@@ -15,7 +15,9 @@ from scripted_verifier import Placed, Script
 
 from sherlock import Verdict
 
-EXAMPLES = 2000 if os.environ.get("SHERLOCK_SOAK") else 40
+SOAK = bool(os.environ.get("SHERLOCK_SOAK"))
+EXAMPLES = 2000 if SOAK else 40
+pytestmark = [pytest.mark.soak] if SOAK else []
 ACTED_ON = ("correct", "correct", "retry", "flag")
 
 policies = st.fixed_dictionaries(
@@ -51,7 +53,7 @@ def test_same_thread(world, policy, durability, again):
     assert not found.alive
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES // 2)
 @given(
     worlds(kinds=("text", "text", "list", "asks", "asks"), choices=("accept", "correct", "update", "same")), policies
 )

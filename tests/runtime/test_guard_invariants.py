@@ -18,7 +18,9 @@ from random_graphs import Outline, Stage
 from sayings import canonical
 from scripted_verifier import Placed, Script
 
-EXAMPLES = 1500 if os.environ.get("SHERLOCK_SOAK") else 30
+SOAK = bool(os.environ.get("SHERLOCK_SOAK"))
+EXAMPLES = 2000 if SOAK else 40
+pytestmark = [pytest.mark.soak] if SOAK else []
 SAFE = tuple(kind for kind in KINDS if kind != "crash")
 """How far a superstep's chunks get before a node in it raises is a matter of time."""
 
@@ -153,7 +155,7 @@ def is_prefix(history, whole):
     return all(one == other for one, other in zip(history, whole, strict=False)) and len(history) <= len(whole)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES // 2)
 @given(worlds(kinds=SAFE), st.floats(0, 40), st.sampled_from(["sync", "async", "exit"]))
 def test_cut_off_at_any_time(world, moment, durability):
     """Cancelled: nothing of the run is left, and nothing is written any more. What is stored then is a beginning of the
@@ -224,7 +226,7 @@ def test_closed_streams_leave_nothing(world, taken):
 # Bounds (invariant 6)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES // 2)
 @given(worlds(choices=("correct", "update", "reject")), st.integers(0, 3), st.sampled_from(["raise", "flag"]))
 def test_rollbacks_are_bounded(world, most, on_limit):
     found = guarded(world, {"max_rollbacks": most, "on_limit": on_limit})
@@ -241,7 +243,7 @@ def test_rollbacks_are_bounded(world, most, on_limit):
 # Selective rollback (invariant 7)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES // 2)
 @given(worlds(kinds=("text", "text", "list", "total"), shapes=STATIC, choices=("accept", "correct", "update")))
 def test_only_what_depends_on_a_correction_runs_again(world):
     """No node is executed twice in a row on the same values of what it reads; and the report counts what ran."""
