@@ -47,13 +47,15 @@ class Learner:
 
     def record_execution(self, node: str, seconds: float, usd: float | None = None) -> None:
         """One execution of a node ended. `usd` is None when its price is not known."""
-        self._nodes.setdefault(node, _Work()).add(seconds, usd)
+        work = self._nodes.get(node) or self._nodes.setdefault(node, _Work())
+        work.add(seconds, usd)
 
     def record_verification(
         self, node: str, seconds: float, usd: float | None = None, *, matched: bool | None = None
     ) -> None:
         """One verification ended. `matched`: whether work built on the output may stand; None after a failure."""
-        self._verifiers.setdefault(node, _Work()).add(seconds, usd)
+        work = self._verifiers.get(node) or self._verifiers.setdefault(node, _Work())
+        work.add(seconds, usd)
         if matched is not None:
             self._matches.setdefault(node, _Matches()).add(matched)
 
@@ -163,10 +165,10 @@ class _Work:
 
     def add(self, seconds: float, usd: float | None) -> None:
         self.seconds.add(seconds)
-        if usd is None:
-            self.usd = Window()
-        else:
+        if usd is not None:
             self.usd.add(usd)
+        elif len(self.usd):
+            self.usd = Window()
 
 
 class _Matches:
