@@ -126,8 +126,11 @@ class Director:
             await self.run.effects.undo(record)
 
     async def _do_stop(self, command: m.Stop) -> None:  # noqa: ARG002
-        if self.run.attempts.pump is not None:
-            await self.run.end(self.run.attempts.pump)
+        pump = self.run.attempts.pump
+        if pump is not None:
+            await self.run.end(pump)
+            if pump.cancelled() and self.run.stopping:  # before it had begun, so that it could not tell
+                self.run.handle(m.AttemptEnded(end=None))
 
     async def _do_resume(self, command: m.Resume) -> None:
         self.run.ledger.resumed(self.run.now())
@@ -139,7 +142,10 @@ class Director:
             self.run.store.replay(op for record in sorted(kept, key=lambda r: r.started_s) for op in record.writes)
         while not self.run.pulling:
             await self.run.moved()
-        self.run.attempts.launch()
+        if self.run.machine.phase == "running":
+            self.run.attempts.launch()
+        else:  # told to stop before it could begin
+            self.run.handle(m.AttemptEnded(end=None))
 
     async def _do_commit(self, command: m.Commit) -> None:
         await self._commit(command.step)

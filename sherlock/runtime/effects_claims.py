@@ -89,8 +89,8 @@ class Claims:
 
     @property
     def thread(self) -> str:
-        """The thread's id."""
-        return str(self._run.config[CONF]["thread_id"])
+        """The thread's id; a run that is not saved has a thread of its own."""
+        return str(self._run.config[CONF].get("thread_id", self._run.id))
 
     def of_this_run(self, anchor: Anchor) -> Claim | None:
         """The task's claim, if this run has begun or found it."""

@@ -71,9 +71,9 @@ class World:
 
     def send(self, what: str, key: str | None) -> str:
         """The effect."""
-        self.at(f"before a {what.split()[0]}")
+        self.at(f"before a {what.split(maxsplit=1)[0]}")
         _append(self.log, {"what": what, "key": key})
-        self.at(f"after a {what.split()[0]}")
+        self.at(f"after a {what.split(maxsplit=1)[0]}")
         return f"{what}, sent"
 
     def find(self, key: str) -> str | None:
