@@ -22,13 +22,13 @@ from sherlock.analysis.executions import (
     node_of,
     private,
 )
-from sherlock.interpose.journal import JournalStore, journal
 from sherlock.analysis.line import own_checkpoint
 from sherlock.analysis.shared import Shared
 from sherlock.canonical import digest
 from sherlock.cases import Case
 from sherlock.errors import MissingRecording, ModelError
 from sherlock.interpose.calls import CallScope, ModelCall
+from sherlock.interpose.journal import JournalStore, journal
 from sherlock.interpose.nodes import Address, Visit, precedes
 from sherlock.usage import NO_USAGE
 

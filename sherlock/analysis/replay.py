@@ -18,13 +18,13 @@ from langgraph.types import Command, Interrupt
 
 from sherlock.analysis.executions import SHAM, CleanRun, Execution, Injection, Line, Start, private
 from sherlock.analysis.hook import Change, LineHook, Masked
-from sherlock.interpose.journal import JournalStore
 from sherlock.analysis.line import THREAD, HistorySaver, LineSaver, own_checkpoint
 from sherlock.analysis.records import shown
 from sherlock.analysis.shared import Shared
 from sherlock.cases import Case
 from sherlock.errors import SherlockError
 from sherlock.interpose.calls import CallScope
+from sherlock.interpose.journal import JournalStore
 from sherlock.interpose.nodes import Address, Visit, follows, hooked, interpose
 from sherlock.lens import read_text, written
 from sherlock.usage import Usage
