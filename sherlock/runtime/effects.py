@@ -55,7 +55,7 @@ class Effects:
         self.run = run
         self._claims = Claims(run)
         self._adopted: dict[str, Any] = {}
-        """What irreversible nodes had returned in an unguarded run before this one, by task id; not verified yet."""
+        """What nodes with effects had returned in an unguarded run before this one, by task id; not verified yet."""
         self._final: set[int] = set()
         """Executions that a claim stands on: they are stored, although their superstep has not ended."""
         self._undone: Counter[str] = Counter()
@@ -74,6 +74,8 @@ class Effects:
 
     async def execute(self, record: Record, visit: Visit, value: Any, node: Node) -> Any:
         """Execute the node with its key; an irreversible one only if that was not done before."""
+        if record.task_id in self._adopted:
+            return self._adopted[record.task_id]
         if record.effects == "none":
             return await node(value)
         if record.effects == "irreversible":
@@ -95,8 +97,6 @@ class Effects:
         if claim is None:
             await self._stand(record, anchor)
             claim = await self._claims.stored(anchor)
-        if claim is None and anchor.task_id in self._adopted:
-            return self._adopted[anchor.task_id]
         if claim is None:
             claim = await self._claims.make(anchor, record, visit)
         elif claim.is_done:

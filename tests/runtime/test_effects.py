@@ -221,8 +221,7 @@ def test_reconcile_says_whether_it_happened(happened):
 )
 def test_without_reconcile_a_person_is_asked(answer, paid, sent):
     world, saver = World(), Dying(10_000)
-    dies = iter([saver.die])
-    graph = shop(world, world.charge_and(lambda: next(dies, print)())).compile(checkpointer=saver)
+    graph = shop(world, world.charge_and(lambda: world.sent[1:] or saver.die())).compile(checkpointer=saver)
     agent = sherlock.guard(graph)
     died(graph, saver)
     asked = run(graph, None)["__interrupt__"][0].value
@@ -243,8 +242,7 @@ def test_without_reconcile_a_person_is_asked(answer, paid, sent):
 def test_an_answer_counts_once():
     """A person says "run", and the process dies again in the middle of it: that answer says nothing about now."""
     world, saver = World(), Dying(10_000)
-    dies = [saver.die, saver.die, lambda: None]
-    graph = shop(world, world.charge_and(lambda: dies[len(world.sent) - 1]())).compile(checkpointer=saver)
+    graph = shop(world, world.charge_and(saver.die)).compile(checkpointer=saver)
     died(graph, saver)
     run(graph, None)
     died(graph, saver, Command(resume="run"))

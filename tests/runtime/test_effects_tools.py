@@ -97,13 +97,12 @@ def test_each_call_has_a_key_inside_the_tool():
 @pytest.mark.parametrize("found", ["paid before", None])
 def test_a_tool_is_asked_what_became_of_its_call(by_send, found):
     world, saver, asked = World(), Dying(10_000), []
-    dies = iter([saver.die])
 
     def reconcile(key, inputs):
         asked.append((key, inputs))
         return found
 
-    node = tools(world, lambda: next(dies, len)("x") if world.sent[1:] else next(dies)(), reconcile)
+    node = tools(world, lambda: world.sent[1:] or saver.die(), reconcile)
     compiled = graph(node, call("pay", 7), by_send=by_send).compile(checkpointer=saver)
     with pytest.raises(ConnectionError):
         run(compiled, HELLO)
