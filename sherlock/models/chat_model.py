@@ -38,8 +38,16 @@ def name_and_url(model: Any) -> tuple[str, str | None]:
 
 
 def _config() -> "RunnableConfig":
-    # Else a call made inside a node would show up in the tokens that the user's own graph streams.
-    return {"callbacks": [], "tags": ["nostream"]}
+    """For callbacks the call is below whatever is run here, but for a node of a graph.
+
+    There it would show up in what the user's own graph streams.
+    """
+    from langchain_core.runnables.config import var_child_runnable_config
+
+    around = var_child_runnable_config.get()
+    if around and around.get("configurable"):
+        return {"callbacks": [], "tags": ["nostream"]}
+    return {"tags": ["nostream"]}
 
 
 def _tuned(model: "BaseChatModel", request: Request) -> "BaseChatModel":
