@@ -126,9 +126,7 @@ def _show(seen: VerifierRun, verdict: Verdict | VerifierFailure) -> None:
         seen.result = {name: value for name, value in said.items() if value not in (None, "")}
 
 
-def ruling_on(
-    verdict: Verdict | VerifierFailure, record: Record, on_failure: str
-) -> Ruling:
+def ruling_on(verdict: Verdict | VerifierFailure, record: Record, on_failure: str) -> Ruling:
     """Apply the placement's `on_reject`, and the policy's `on_failure`."""
     if isinstance(verdict, VerifierFailure):
         if on_failure == "open":

@@ -152,14 +152,17 @@ class Director:
 
     async def _commit(self, step: int) -> None:
         done = [r for r in self.run.hook.records.values() if r.at[0][0] <= step]
-        await self.run.store_writes(done)
-        self._mark_verified(done, step)
+        if done:
+            await self.run.store_writes(done)
+        if done or self.run.hook.containers:
+            self._mark_verified(done, step)
         await self.run.gate.commit(step)
         for record in done:
             self.run.hook.records.pop(record.id, None)
             self.run.ledger.kept(record)
         if done:
             self.run.effects.committed(done)
+        self.run.hook.forget(step)
         self.run.tell(Committed, step=step, ids=self.run.held.commit(step))
         self.run.notify()
 

@@ -83,7 +83,9 @@ class Guard:
         self.is_idle = not any(place.is_watched for place in self.places.values())
         self._concerning = {step_of(node) for node, place in self.places.items() if place.is_watched}
         self._workflow = WorkflowGraph.of(graph) if placed else None
-        self._levels: dict[str, Any] = {}
+        self._levels: dict[str, Any] = {node: self._levels_below(node) for node in placed}
+        self.timed = frozenset(placed).union(*(level for levels in self._levels.values() for level in levels))
+        """The nodes whose latency decides how far a run goes on past a verdict that is awaited."""
         self._reports: OrderedDict[str, RunReport] = OrderedDict()
         self.placed = placed
         self.nodes = {} if self.is_idle else _wrapped(graph, placed, None)
@@ -106,8 +108,6 @@ class Guard:
         """How far a run may go on past an output of the node before its verdict."""
         assert place.attached is not None
         assert self._workflow is not None
-        if place.node not in self._levels:
-            self._levels[place.node] = levels_below(self._workflow, place.node, self.policy.max_depth)
         return depth_allowed(
             place.node,
             policy=self.policy,
@@ -116,6 +116,10 @@ class Guard:
             speculate=place.attached.speculate,
             spent_waste=spent_waste,
         )
+
+    def _levels_below(self, node: str) -> Any:
+        assert self._workflow is not None
+        return levels_below(self._workflow, node, self.policy.max_depth)
 
     def keep(self, report: RunReport) -> None:
         """Keep the report of a run; old ones go."""

@@ -41,6 +41,9 @@ async def over(task: "asyncio.Task[Any]") -> None:
     await waiter
 
 
+_TASKS = 64
+
+
 def beside(config: RunnableConfig) -> Iterable[str]:
     """The nodes that LangGraph runs in one superstep with the one that was given this config, itself left out perhaps.
 
@@ -114,6 +117,15 @@ class RunHook:
             seen_already(visit.config, record.chunks)
         record.task.result()
         return record.update
+
+    def forget(self, step: int) -> None:
+        """Superstep `step` and all before it are final."""
+        if self.namespaces:
+            self.namespaces = {ns: at for ns, at in self.namespaces.items() if at[0][0] > step}
+        if len(self.task_steps) > _TASKS:  # a subgraph's chunks may come a little later than it ends
+            self.task_steps = {task: at for task, at in self.task_steps.items() if at >= step}
+        if self.rejected:
+            self.rejected = {at: digest for at, digest in self.rejected.items() if at[0][0] > step}
 
     @contextlib.contextmanager
     def routing(self, visit: Visit) -> Iterator[None]:  # noqa: ARG002

@@ -325,7 +325,8 @@ class Run:
         """An execution has ended that nothing can void."""
         ended = self.now()
         self.ledger.t_exec_s = ended
-        self.guard.learner.record_execution(place.node, ended - began)
+        if place.node in self.guard.timed:
+            self.guard.learner.record_execution(place.node, ended - began)
 
     def spent_by_node(self, usage: Usage) -> None:
         self.ledger.node_usage += usage
