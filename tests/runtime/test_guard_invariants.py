@@ -257,7 +257,9 @@ def test_only_what_depends_on_a_correction_runs_again(world):
     report = found.agent.report()
     assert report.node_executions == len(found.ran)
     assert report.wasted_executions == len(found.ran) - len(expected.ran)
-    assert len(report.verdicts) == sum(asked.end == "answered" for asked in found.asked)
+    # What a verifier answers in the very instant in which its answer has become void is nobody's verdict.
+    answered = sum(asked.end == "answered" for asked in found.asked)
+    assert answered - len(report.rolled_back) <= len(report.verdicts) <= answered
 
 
 def test_a_slow_branch_beside_a_rejected_node_goes_on():
