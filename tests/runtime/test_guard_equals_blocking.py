@@ -4,7 +4,7 @@ import asyncio
 import os
 
 import pytest
-from guarded_graphs import KINDS, Leaf, World, worlds
+from guarded_graphs import KINDS, STATIC, Leaf, World, worlds
 from guarded_runs import FREELY, blocked, guarded, one_turn, saver, turns, unverified
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,9 +81,12 @@ def test_failing_verifiers(world):
 
 
 @settings(max_examples=EXAMPLES // 2)
-@given(worlds(choices=("accept", "same"), kinds=[kind for kind in KINDS if kind != "crash"]))
+@given(worlds(choices=("accept", "same"), kinds=[kind for kind in KINDS if kind != "crash"], shapes=STATIC))
 def test_accepted_runs_are_as_quick_as_unverified_ones(world):
-    """Of verification only the last verdicts are waited for."""
+    """Of verification only the last verdicts are waited for.
+
+    Where a node runs again and again, what was learned of it narrows the window, by an estimate, so it is not so there.
+    """
     found, plain = guarded(world), unverified(world)
     assert found.states == plain.states
     longest = max(latency for placed in world.placed for latency in placed.script.latencies)

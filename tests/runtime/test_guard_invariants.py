@@ -4,11 +4,12 @@ import asyncio
 import copy
 import os
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from blocking_oracle import corrected
-from guarded_graphs import KINDS, STATIC, Leaf, World, worlds
+from guarded_graphs import KINDS, STATIC, Leaf, State, World, worlds
 from guarded_runs import FREELY, THREAD, blocked, guarded, saver, unverified
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,11 +34,15 @@ def names_of(namespace):
     return tuple(part.partition(":")[0] for part in namespace)
 
 
-def streaming(world, seen, known=lambda: None):
+MODES = ["values", "updates", "checkpoints"]
+"""The last says when a superstep is over, also one in which nothing was written."""
+
+
+def streaming(world, seen, known=lambda: None, modes=MODES):
     """Stream a run; `seen` gets each chunk, and what `known()` says when it comes."""
 
     async def drive(agent, outcome):
-        options = {"stream_mode": ["values", "updates", "debug"], "subgraphs": True}
+        options = {"stream_mode": modes, "subgraphs": True}
         async for namespace, mode, payload in agent.astream(dict(world.inputs), THREAD, **options):
             seen.append((namespace, mode, payload, known()))
 
@@ -48,11 +53,11 @@ def supersteps(seen):
     """Chunks by superstep of the outermost graph; in each, how every subgraph run in it went, step by step."""
     steps, running = [], defaultdict(lambda: [[]])
     for namespace, mode, payload, _ in seen:
-        if mode == "debug":
-            continue
         group = running[namespace][-1]
+        if mode == "checkpoints":
+            payload = {"step": payload["metadata"]["step"], "values": payload["values"], "next": payload["next"]}
         group.append(f"{mode} {canonical(payload)}")
-        if mode == "values":
+        if mode == "checkpoints":
             group.sort()
             running[namespace].append([])
             if not namespace:
@@ -61,36 +66,72 @@ def supersteps(seen):
     return [*steps, sorted((names_of(ns), groups) for ns, groups in running.items())]
 
 
+def vouching(world, outcome):
+    """What gives the updates that verifications vouch for by now, by node."""
+    placed = {each.node: each for each in world.placed}
+
+    def vouched():
+        found = defaultdict(list)
+        for each in outcome.asked:
+            if each.end == "answered":
+                found[each.node] += outcomes(each, placed[each.node], outcome.asked)
+        return found
+
+    return vouched
+
+
+def refuse_unverified(world, seen):
+    """Fail if an update of a placed node was shown before somebody had vouched for it."""
+    placed = {each.node for each in world.placed}
+    for namespace, mode, payload, vouched in seen:
+        for name, update in payload.items() if mode == "updates" else ():
+            node = "/".join([*names_of(namespace), name])
+            if node in placed:
+                assert canonical(update or {}) in vouched[node], f"{node} was shown before its verification had ended"
+
+
 @settings(max_examples=EXAMPLES)
 @given(worlds(kinds=SAFE, on_reject=("correct", "correct", "retry", "flag")), st.sampled_from([100, 1, 2]))
 def test_streams_show_the_verified_line(world, depth):
     """The same chunks in each superstep as from blocking verification, and none before it is verified."""
     shown, expected = [], []
-    placed = {each.node: each for each in world.placed}
-    asked = []
-
-    def verified():
-        """The updates that verifications vouch for by now, by node."""
-        vouched = defaultdict(list)
-        for each in asked:
-            if each.end == "answered":
-                vouched[each.node] += outcomes(each, placed[each.node], asked)
-        return vouched
 
     def drive(agent, outcome):
-        nonlocal asked
-        asked = outcome.asked
-        return streaming(world, shown, verified)(agent, outcome)
+        return streaming(world, shown, vouching(world, outcome))(agent, outcome)
 
-    found = guarded(world, {**FREELY, "max_depth": depth}, drive)
-    blocked(world, streaming(world, expected))
+    found = guarded(world, {**FREELY, "max_depth": depth}, drive, checkpointer=saver())
+    blocked(world, streaming(world, expected), checkpointer=saver())
     assert found.error is None
     assert supersteps(shown) == supersteps(expected)
     assert not found.alive
     assert not found.verifying
-    for node, update, vouched in results(shown):
-        if node in placed:
-            assert canonical(update or {}) in vouched[node], f"{node} was shown before its verification had ended"
+    refuse_unverified(world, first_of_each_step(shown))
+
+
+@settings(max_examples=EXAMPLES // 2)
+@given(worlds(kinds=SAFE, on_reject=("correct", "correct", "retry", "flag")))
+def test_marked_streams_show_the_verified_line_in_the_end(world):
+    """With `stream="mark"`: what is left when the retracted chunks are taken out is what `hold` gives; and a chunk that
+    is not marked as provisional is as good as verified."""
+    seen, expected = [], []
+
+    def drive(agent, outcome):
+        return streaming(world, seen, vouching(world, outcome), [*MODES, "sherlock"])(agent, outcome)
+
+    found = guarded(world, {**FREELY, "stream": "mark"}, drive, checkpointer=saver())
+    blocked(world, streaming(world, expected), checkpointer=saver())
+    assert found.error is None
+    chunks = [chunk for chunk in seen if chunk[1] != "sherlock"]
+    ids = defaultdict(list)
+    for _, mode, event, _ in seen:
+        if mode == "sherlock":
+            ids[type(event).__name__] += getattr(event, "ids", ())
+    retracted, provisional = set(ids["Retracted"]), set(ids["Provisional"])
+    assert sorted(ids["Provisional"]) == sorted(ids["Retracted"] + ids["Committed"])
+    assert len(provisional) == len(ids["Provisional"])
+    left = [chunk for number, chunk in enumerate(chunks) if number not in retracted]
+    assert supersteps(left) == supersteps(expected)
+    refuse_unverified(world, [chunk for number, chunk in enumerate(chunks) if number not in provisional])
 
 
 def outcomes(asked, placed, everything):
@@ -110,14 +151,14 @@ def key_of(asked):
     return asked.node, asked.text, asked.inputs
 
 
-def results(seen):
-    """What nodes returned, each with what was known when the first result of its superstep (in its own graph) came."""
+def first_of_each_step(seen):
+    """The chunks, each with what was known when the first one of its superstep (in its own graph) came."""
     first = {}
     for namespace, mode, payload, known in seen:
-        if mode == "debug" and payload["type"] == "task_result":
-            first.setdefault((namespace, payload["step"]), known)
-            node = "/".join([*names_of(namespace), payload["payload"]["name"]])
-            yield node, payload["payload"]["result"], first[namespace, payload["step"]]
+        first.setdefault(namespace, known)
+        yield namespace, mode, payload, first[namespace]
+        if mode == "checkpoints":
+            del first[namespace]
 
 
 @pytest.mark.parametrize("mode", ["speculate", "blocking"])
@@ -251,15 +292,35 @@ def test_only_what_depends_on_a_correction_runs_again(world):
     assert found.end == expected.end
     by_node = defaultdict(list)
     for ran in found.ran:
-        by_node[ran.node].append(ran.read)
-    again = {node: reads for node, reads in by_node.items() if any(one == other for one, other in pairwise(reads))}
-    assert not again
+        by_node[ran.node].append(ran)
+    leaves = leaves_of(world.outline)
+    touched = {leaves[asked.node].key for asked in found.asked if asked.verdict and not asked.verdict.accepted}
+    touched |= {leaves[node].key for node, executions in by_node.items() if len(executions) > 1}
+    for node, executions in by_node.items():
+        for one, other in pairwise(executions):
+            # What was still running is given up where a key that it reads may come to another value.
+            reads = (
+                set(State.__annotations__) if leaves[node].reads == "everything" else set(leaves[node].reads.split())
+            )
+            was_in_doubt = one.end == "cancelled" and (reads & touched or one.sync)
+            assert one.read != other.read or was_in_doubt, f"{node} was executed twice on the same values"
     report = found.agent.report()
     assert report.node_executions == len(found.ran)
     assert report.wasted_executions == len(found.ran) - len(expected.ran)
     # What a verifier answers in the very instant in which its answer has become void is nobody's verdict.
     answered = sum(asked.end == "answered" for asked in found.asked)
     assert answered - len(report.rolled_back) <= len(report.verdicts) <= answered
+
+
+def leaves_of(outline, prefix=""):
+    """The leaves by full name; where a kind of leaf writes another key, with that."""
+    found = {}
+    for number, stage in enumerate(outline.stages):
+        for leaf in stage.leaves:
+            found[prefix + leaf.name] = replace(leaf, key="total") if leaf.kind == "total" else leaf
+        if stage.inner is not None:
+            found |= leaves_of(stage.inner, f"{prefix}sub{number}/")
+    return found
 
 
 def test_a_slow_branch_beside_a_rejected_node_goes_on():
