@@ -19,7 +19,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_TASK_ID,
     NS_SEP,
 )
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphInterrupt
 
 from sherlock.interpose.calls import CallScope
 from sherlock.interpose.journal import journal, reads_the_same
@@ -81,6 +81,7 @@ class RunHook:
         try:
             return await self._around(visit, value, run)
         except Exception as error:
+            self.interrupted = self.interrupted or isinstance(error, GraphInterrupt)
             if not visit.is_container:
                 self.raised.add(id(error))
             raise
@@ -253,7 +254,6 @@ class RunHook:
             with scope.active():
                 yield
         except BaseException as raised:
-            self.interrupted = self.interrupted or isinstance(raised, GraphBubbleUp)
             error = repr(raised)
             raise
         finally:

@@ -2,9 +2,10 @@
 
 import asyncio
 import operator
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 from langgraph.graph import START, StateGraph
+from typing_extensions import TypedDict
 
 from sherlock import Verdict
 

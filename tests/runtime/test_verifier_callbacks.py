@@ -91,7 +91,7 @@ def corrects(subject):
     return Verdict(False, corrected=RIGHT, rationale="wrong") if subject.text == WRONG else Verdict(True)
 
 
-def speaking(*, streams=True):
+def speaking():
     """A builder: `a` asks a model; `b` repeats what it said."""
     model = GenericFakeChatModel(messages=iter([AIMessage(NODES_WORDS)] * 99))
 
