@@ -221,7 +221,7 @@ async def _no_sync(saver: Any) -> None:
 
 def _watched(store: Any, world: World) -> Any:
     def label(arguments: tuple[Any, ...]) -> str:
-        if not isinstance(arguments[1], list | tuple):
+        if isinstance(arguments[1], dict):
             depth = arguments[0]["configurable"].get("checkpoint_ns", "").count("|") + 1
             return "checkpoint" if arguments[0]["configurable"].get("checkpoint_ns") == "" else f"checkpoint {depth}"
         channel = arguments[1][0][0] if arguments[1] else "nothing"

@@ -154,11 +154,11 @@ def test_killed_at_any_time(sqlite_lab):
 
 
 def test_plain_langgraph_sends_twice(sqlite_lab):
-    """The same moments, with LangGraph's own means: a task for each call."""
-    _, undisturbed = sqlite_lab.bill(plain=True)
-    dangerous = [m for m in named(undisturbed.moments) if "storing" not in m["moment"][0] or "writes" in m["moment"][0]]
-    twice = [bool(sqlite_lab.bill(moment, plain=True)[1].twice) for moment in dangerous]
-    assert sum(twice) >= len(twice) / 3, dangerous
+    """The same moments, with LangGraph's own means: a task for each call, and every step stored before the next."""
+    _, undisturbed = sqlite_lab.bill(plain=True, durability="sync")
+    moments = named(undisturbed.moments)
+    twice = [bool(sqlite_lab.bill(moment, plain=True, durability="sync")[1].twice) for moment in moments]
+    assert sum(twice) >= len(twice) / 3, list(zip(moments, twice, strict=True))
 
 
 @pytest.mark.soak
