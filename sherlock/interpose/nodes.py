@@ -112,9 +112,7 @@ def leaf_nodes(graph: Pregel[Any, Any, Any, Any], prefix: str = "") -> Iterator[
             yield full, node
 
 
-def _interposed(
-    graph: Pregel[Any, Any, Any, Any], prefix: str, hook: NodeHook | None
-) -> Pregel[Any, Any, Any, Any]:
+def _interposed(graph: Pregel[Any, Any, Any, Any], prefix: str, hook: NodeHook | None) -> Pregel[Any, Any, Any, Any]:
     twin = copy.copy(graph)
     twin.nodes = {name: _wrap(node, name, full_name(prefix, name), hook) for name, node in graph.nodes.items()}
     return twin
