@@ -6,6 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import virtual_clock
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
@@ -145,15 +146,17 @@ def test_sync_callers_hear_the_same():
 
 
 def test_a_correction_and_a_rollback():
-    """A node of the attempt that was given up ends with a cancellation, or as it did; a verification once, each."""
+    """A node of the attempt that was given up, and was still running, ends with a cancellation."""
     heard = Heard()
-    agent = sherlock.guard(chain(0.01), Plan.attach({"a": Asking(verdict=corrects, seconds=0.015)}))
-    asyncio.run(agent.ainvoke({"x": "go"}, {"callbacks": [heard]}))
+    agent = sherlock.guard(chain(1), Plan.attach({"a": Asking(verdict=corrects, seconds=0.5)}))
+    virtual_clock.run(agent.ainvoke({"x": "go"}, {"callbacks": [heard]}))
     assert agent.report().rollbacks == 1
     assert [run["name"] for run in heard.runs.values() if run["parent"] is None] == ["LangGraph"]
     (verification,) = heard.named("verify:a")
     assert verification["end"] == {"accepted": False, "corrected": RIGHT, "rationale": "wrong"}
-    assert len(heard.named("b")) == 2
+    given_up, kept = heard.named("b")
+    assert isinstance(given_up["end"], asyncio.CancelledError)
+    assert RIGHT in kept["end"]["b"]
     assert all(run["end"] is not None for run in heard.runs.values())
 
 
