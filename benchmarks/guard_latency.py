@@ -4,10 +4,10 @@ The times of nodes and verifiers are lognormal: medians of 1 and 2 seconds, 0.6 
 clock is virtual, so that nothing but waiting counts and every figure is exact. First random graphs in which every
 output is accepted (`guard_random.py`), then workflows in which outputs are rejected (`guard_workflows.py`): guarded,
 verified by hand (the node awaits its verifier before it returns), and at best, as by an oracle that knows every verdict
-beforehand. A part of it is repeated on the real clock, with 50 ms for a second (`--real`: runs of each row).
+beforehand. A part of it is repeated on the real clock, four times as fast (`--real`: runs of each row).
 
-Run: `python benchmarks/guard_latency.py [--quick] [--runs 300] [--graphs 200] [--real 20] [--json]`. Prints Markdown,
-in fifteen minutes.
+Run: `python benchmarks/guard_latency.py [--quick] [--runs 300] [--graphs 200] [--real 12] [--json]`. Prints Markdown,
+in twenty minutes.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from guard_random import Ends, both, drawn, ends  # noqa: E402  (built on the te
 WITHIN = 1.05
 SHARE_GOAL = 0.9
 RATES = (1.0, 0.8, 0.6)
-UNIT_S = 0.05
+UNIT_S = 0.25
 IN_STEP = "long"
 """In the name of workflows where LangGraph makes nodes wait for what they do not read: no goal is theirs."""
 PAPER = (
@@ -72,7 +72,7 @@ def random_graphs(count: int = 200) -> Findings:
     return Findings(title=title, rows=rows, goals=goals, notes=[machine()])
 
 
-def random_graphs_on_the_real_clock(count: int = 20) -> Findings:
+def random_graphs_on_the_real_clock(count: int = 12) -> Findings:
     """The same where computing takes time too: the guard's and LangGraph's."""
 
     async def all_of_them() -> list[Ends]:
@@ -124,10 +124,10 @@ async def taken(workflow: Workflow, times: Times, count: int) -> Runs:
         cpu.append((second - first, time.process_time() - second))
         planned, soonest = best(workflow, times, number)
         assert state == expected == planned
-        if number < 5:
+        if is_virtual and number < 5:
             waited, theirs = await blocking.run(number)
             assert waited == expected
-            assert not is_virtual or abs(theirs.t_vrf - by_hand.t_vrf) < 1e-6
+            assert abs(theirs.t_vrf - by_hand.t_vrf) < 1e-6
         found.append((by_hand, ours, soonest))
     arrays = (np.array([(took[way].t_exec, took[way].t_vrf) for took in found]) for way in range(3))
     return Runs(*arrays, cpu)
@@ -187,7 +187,7 @@ def _share(statistic: Callable[[Any], Any], hand: Any, ours: Any, soonest: Any) 
     return share(np.arange(len(hand))), float(low), float(high)
 
 
-def cuts_on_the_real_clock(count: int = 20) -> Findings:
+def cuts_on_the_real_clock(count: int = 12) -> Findings:
     """One row of each shape again, at match rate 0.8 and three placements, where computing takes time too."""
     rows = []
     times = Times(match_rate=0.8, execution_s=UNIT_S, verdict_s=2 * UNIT_S)
@@ -200,7 +200,7 @@ def cuts_on_the_real_clock(count: int = 20) -> Findings:
     return Findings(title=title, rows=rows, goals=goals, notes=[machine()])
 
 
-def measure(runs: int = 300, graphs: int = 200, real: int = 20) -> list[Findings]:
+def measure(runs: int = 300, graphs: int = 200, real: int = 12) -> list[Findings]:
     """All four parts; the real clock is left out where `real` is 0."""
     found = [random_graphs(graphs), cuts(runs)]
     if real:
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Findings]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--graphs", type=int, default=200)
-    parser.add_argument("--real", type=int, default=20, help="runs of each row on the real clock; 0 leaves it out")
+    parser.add_argument("--real", type=int, default=12, help="runs of each row on the real clock; 0 leaves it out")
     parser.add_argument("--quick", action="store_true", help="few runs, and none on the real clock")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)

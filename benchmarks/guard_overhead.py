@@ -4,7 +4,7 @@ A chain of trivial nodes: guarded with an empty plan, and with one node verified
 then the same with nodes that take 10 ms. Each is held against the plain graph, which verifies nothing, and against the
 graph that one would write by hand, whose node awaits the same verifier itself. A pair is one run of each, the order
 swapped every time. Run: `python benchmarks/guard_overhead.py [--quick] [--pairs 300] [--json]`. Prints Markdown, in
-five minutes. `--profile` shows where the time of the run with one placement goes instead.
+eight minutes. `--profile` shows where the time of the run with one placement goes instead.
 """
 
 import argparse
