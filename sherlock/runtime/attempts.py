@@ -35,7 +35,7 @@ class Attempts:
         self.number += 1
         self.puts = 0
         self.error = None
-        self.run.hook.interrupted, self.run.hook.begun = False, self.run.machine.ended
+        self.run.hook.begun = self.run.machine.ended
         self.run.hook.raised.clear()
         self.pump = asyncio.ensure_future(self._pumped(self.number))
 
@@ -62,7 +62,7 @@ class Attempts:
                     self._take(chunk, attempt)
                     while not self.run.eager and (self.run.held.released or not self.run.pulling):
                         await self.run.moved()
-            end = "interrupted" if self.run.hook.interrupted else "done"
+            end = "interrupted" if self.run.root.interrupt is not None else "done"
         except asyncio.CancelledError:
             if not self.run.stopping:
                 raise

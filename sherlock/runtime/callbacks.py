@@ -1,6 +1,7 @@
 """What the user's callbacks see: one root run, however many attempts LangGraph makes of it, and each verification."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,6 +16,12 @@ from langchain_core.callbacks import (
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_async_callback_manager_for_config, var_child_runnable_config
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
+from langgraph.callbacks import (
+    GraphCallbackHandler,
+    GraphInterruptEvent,
+    GraphResumeEvent,
+    get_async_graph_callback_manager_for_config,
+)
 
 from sherlock.runtime.chunks import is_own_stream
 
@@ -22,9 +29,13 @@ from sherlock.runtime.chunks import is_own_stream
 class RootRun:
     """The run that the user's callbacks see: it begins once and ends once. Nodes of all attempts are its children."""
 
-    def __init__(self, manager: AsyncCallbackManagerForChainRun) -> None:
+    def __init__(self, manager: AsyncCallbackManagerForChainRun, config: RunnableConfig) -> None:
         self._manager = manager
+        self._lifecycle = get_async_graph_callback_manager_for_config(config, run_id=manager.run_id)
+        self._attempts = 0
         self.output: Any = None
+        self.interrupt: GraphInterruptEvent | None = None
+        """What the last attempt was interrupted by, if it was."""
 
     @classmethod
     async def begin(cls, config: RunnableConfig, value: Any, name: str) -> "RootRun":
@@ -36,7 +47,7 @@ class RootRun:
         started = await manager.on_chain_start(
             None, value, name=config.get("run_name", name), run_id=config.get("run_id")
         )
-        return cls(started)
+        return cls(started, config)
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """The config of one attempt, which goes under the root's id, and whose beginning and end nobody hears of.
@@ -44,7 +55,9 @@ class RootRun:
         LangGraph tells them to the handlers that are not inheritable, and its nodes have the others.
         """
         run = self._manager
-        silent: list[BaseCallbackHandler] = [_Output(self)]
+        self._attempts += 1
+        self.interrupt = None
+        silent: list[BaseCallbackHandler] = [_Output(self), _Lifecycle(self)]
         if any(isinstance(h, _StreamingCallbackHandler) and not is_own_stream(h) for h in run.handlers):
             silent.append(_Streams())
         if any(type(h).__name__ == "LangChainTracer" for h in run.handlers):
@@ -65,8 +78,15 @@ class RootRun:
         """For what is a child of the root, and no node."""
         return self._manager.get_child()
 
+    async def resumed(self, event: GraphResumeEvent) -> None:
+        """Announce that the run goes on from where it was interrupted, and not that an attempt does."""
+        if self._attempts == 1:
+            await self._lifecycle.on_resume(dataclasses.replace(event, run_id=self._manager.run_id))
+
     async def end(self, error: BaseException | None) -> None:
         """Announce the end."""
+        if error is None and self.interrupt is not None:
+            await self._lifecycle.on_interrupt(dataclasses.replace(self.interrupt, run_id=self._manager.run_id))
         if error is None:
             await self._manager.on_chain_end(self.output)
         else:
@@ -154,6 +174,19 @@ class _Output(AsyncCallbackHandler):
 
     async def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self._root.output = outputs
+
+
+class _Lifecycle(GraphCallbackHandler):
+    """Takes down how an attempt began and ended; that of an attempt which is given up is nobody's business."""
+
+    def __init__(self, root: RootRun) -> None:
+        self._root = root
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> Any:
+        self._root.interrupt = event
+
+    async def on_resume(self, event: GraphResumeEvent) -> Any:
+        await self._root.resumed(event)
 
 
 class _Streams(BaseCallbackHandler, _StreamingCallbackHandler[Any]):

@@ -19,7 +19,6 @@ from langgraph._internal._constants import (
     CONFIG_KEY_TASK_ID,
     NS_SEP,
 )
-from langgraph.errors import GraphInterrupt
 
 from sherlock.interpose.calls import CallScope
 from sherlock.interpose.journal import journal, reads_the_same
@@ -64,7 +63,6 @@ class RunHook:
         self.records: dict[int, Record] = {}
         self.rejected: dict[Address, str] = {}
         """Where an execution was rejected and is to be repeated, with its input's digest."""
-        self.interrupted = False
         self.raised: set[int] = set()
         """What nodes and routing functions raised in this attempt, by identity."""
         self.begun = -2
@@ -81,7 +79,6 @@ class RunHook:
         try:
             return await self._around(visit, value, run)
         except Exception as error:
-            self.interrupted = self.interrupted or isinstance(error, GraphInterrupt)
             if not visit.is_container:
                 self.raised.add(id(error))
             raise
