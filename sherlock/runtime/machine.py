@@ -187,7 +187,10 @@ class RollBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
-    """From now on execution `id` answers with its correction."""
+    """From now on execution `id` answers with its correction: at once, whatever else there is to do before.
+
+    The line may come by at any moment, and takes along what it finds.
+    """
 
     id: int
 
@@ -314,6 +317,7 @@ class Machine:
             reads=event.reads,
             inputs=event.inputs,
             undoable=event.undoable,
+            reached=self.phase == "running",  # else it began in the last moments of a line that is given up
         )
         self._at[event.at] = event.id
         yield from ()
@@ -322,10 +326,12 @@ class Machine:
         execution = self.executions.get(event.id)
         if execution is None:
             return
-        execution.reached = True
+        execution.reached = self.phase == "running"
         if not event.same_inputs:
             yield from self._void(execution)
         yield from self._check(execution)
+        if execution.doomed:
+            yield from self._settle()
 
     def _on_replaced(self, event: Replaced) -> Iterator[Command]:
         if (execution := self.executions.get(event.id)) is not None:
@@ -372,8 +378,7 @@ class Machine:
 
     def _on_attemptended(self, event: AttemptEnded) -> Iterator[Command]:
         self.phase = "idle"
-        if self._target is None and self._failing is None:
-            yield from self._refused(event)
+        yield from self._refused(event)
         if self._target is None and self._failing is None:
             self._end = event.end
             for execution in [e for e in self.executions.values() if not e.reached]:
@@ -382,10 +387,12 @@ class Machine:
 
     def _refused(self, event: AttemptEnded) -> Iterator[Command]:
         for execution in [e for e in self.executions.values() if e.id in event.refused]:
-            if event.doom:
+            if event.doom and execution.reached:
                 execution.doomed = True
-            else:
-                yield from self._restart(execution.step)
+                continue
+            if not execution.reached:  # its correction was not tried on this line, so nothing holds that was found out
+                yield from self._void(execution)
+            yield from self._restart(execution.step)
 
     def _on_broken(self, event: Broken) -> Iterator[Command]:  # noqa: ARG002
         yield from self._fail(None)
@@ -471,13 +478,20 @@ class Machine:
             self.phase = "over"
             yield self._failing
         elif self._target is not None:
-            if self._parked is None or self.is_settled_before(self._parked):
+            if not self._is_awaited():
                 step, self._target, self._parked = self._target, None, None
                 self.phase = "running"
                 yield Resume(step=step)
         elif self._end is not None and not any(e.is_open for e in self.executions.values()):
             self.phase = "over"
             yield Finish(end=self._end)
+
+    def _is_awaited(self) -> bool:
+        """Whether a verdict is, that the parked node must not begin before. (A doomed execution gives none: the line
+        has to come by to show that it is still on it.)
+        """
+        parked = self._parked
+        return parked is not None and any(precedes(e.at, parked) for e in self.open_checks)
 
     def _beyond_help(self) -> Execution | None:
         """A doomed execution that nothing earlier can void any more."""
