@@ -84,6 +84,10 @@ def _driven(world: World, agent: Any, drive: Drive | None, outcome: Outcome) -> 
             await (drive or one_turn(world))(agent, outcome)
         except Exception as error:
             outcome.error = type(error).__name__
+            # Where a node raised in a subgraph, LangGraph cancels what ran beside it and does not wait for the end of
+            # that, which takes a few turns of the loop, and no time.
+            for _ in range(20):
+                await asyncio.sleep(0)
         outcome.seconds = asyncio.get_running_loop().time()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         outcome.alive = [repr(task) for task in others if not task.done()]
