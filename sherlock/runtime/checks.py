@@ -47,8 +47,6 @@ class Verifying(Protocol):
 
     def tell(self, kind: type[Event], record: Record | None = None, **fields: Any) -> None: ...
 
-    def price(self, model: str, usage: Usage) -> float | None: ...
-
     def above(self, record: Record) -> Any:
         """The callback manager below which the verification is a run."""
 
@@ -72,7 +70,7 @@ async def verify(run: Verifying, record: Record) -> Ruling:
         started = run.now()
         run.tell(VerificationStarted, record, verifier=attached.name)
         subject = subject_of(record, guard.prices)
-        scope = CallScope(price=run.price)
+        scope = CallScope(price=run.guard.prices.usd)
         try:
             with scope.active(), _traced(run, record):
                 async with VerifierRun.of(record.place.node, subject.text, run.above(record)) as seen:

@@ -120,8 +120,7 @@ class Director:
     async def _do_forget(self, command: m.Forget) -> None:
         record = self.run.hook.records.pop(command.id)
         self.run.ledger.wasted(record)
-        if record.task is not None:
-            await self.run.end(record.task)
+        await self.run.stop(record)
         if command.undo or (record.ended and record.effects == "compensable"):
             await self.run.effects.undo(record)
 
@@ -197,8 +196,7 @@ class Director:
                 "raise the limit, or let on_limit be 'flag'"
             )
         for record in list(self.run.hook.records.values()):
-            if record.task is not None:
-                await self.run.end(record.task)
+            await self.run.stop(record)
         if (failure := await self.run.effects.undo_uncommitted()) is not None:
             failure.add_note(f"The run had failed already: {self.run.failure!r}")
             self.run.failure = failure

@@ -243,7 +243,7 @@ class RunHook:
         """Count an execution, its time and its model calls."""
         run = self.run
         run.counted()
-        scope = CallScope(price=run.price)
+        scope = CallScope(price=run.prices.usd)
         record.started_s = run.now()
         run.tell(ExecutionStarted, record, step=record.at[0][0])
         error: str | None = None
@@ -270,7 +270,7 @@ class RunHook:
             await over(task)
         except asyncio.CancelledError:
             if not self.run.stopping:  # LangGraph's own doing: a timeout, a failure beside it, the caller
-                await self.run.end(task)
+                await self.run.stop(record)
             raise
 
     def _repeat(self, record: Record) -> None:
@@ -288,8 +288,10 @@ class RunHook:
         if not modes & {"messages", "custom", "tools"}:
             return
 
+        run = self.run  # a thread that outlives it may still call
+
         def sink(ns: tuple[str, ...], mode: str, payload: Any) -> None:
-            self.run.soon(self._streamed, record, (ns, mode, payload))
+            run.soon(self._streamed, record, (ns, mode, payload))
 
         if modes & {"messages", "tools"}:
             redirected(visit.config, sink)

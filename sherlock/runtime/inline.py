@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
-from sherlock.errors import RollbackLimit
+from sherlock.blame import blame
+from sherlock.errors import NotRevertible, RollbackLimit
 from sherlock.interpose.calls import CallScope
 from sherlock.interpose.nodes import Visit
 from sherlock.runtime.checks import verify
@@ -21,7 +22,7 @@ from sherlock.runtime.events import Event, ExecutionEnded, ExecutionStarted, Run
 from sherlock.runtime.ledger import Ledger
 from sherlock.runtime.record import Record, held
 from sherlock.runtime.tracing import RunTrace
-from sherlock.usage import Usage
+from sherlock.side_effects import called
 
 if TYPE_CHECKING:
     from sherlock.runtime.guard import Guard, GuardedGraph
@@ -89,10 +90,6 @@ class InlineRun:
         about = {} if record is None else {"node": record.place.node, "execution_id": record.label}
         self.ledger.tell(kind(run_id=self.id, at_s=self.now(), **about, **fields))
 
-    def price(self, model: str, usage: Usage) -> float | None:
-        """The dollars of a model call."""
-        return self.guard.prices.usd(model, usage)
-
     def above(self, record: Record) -> Any:
         """The callback manager of the node."""
         return self._configs[record.id].get("callbacks")
@@ -108,6 +105,7 @@ class InlineRun:
             if ruling.kind != "retry":
                 return raw if ruling.correction is None else ruling.correction
             self.ledger.wasted(record)
+            await _undone(record)
             record = self._recorded(visit, value)
             record.retried = True
 
@@ -119,7 +117,7 @@ class InlineRun:
         )
 
     async def _executed(self, record: Record, value: Any, run: Callable[[Any], Awaitable[Any]]) -> Any:
-        scope = CallScope(price=self.price)
+        scope = CallScope(price=self.guard.prices.usd)
         self.ledger.executions += 1
         record.started_s = self.now()
         self.tell(ExecutionStarted, record, step=record.at[0][0])
@@ -145,3 +143,16 @@ class InlineRun:
         report = self.ledger.report(self.now(), blocking=True)
         self.guard.keep(report)
         self.tell(RunFinished, report=report)
+
+
+async def _undone(record: Record) -> None:
+    """Take back what a node has done that is to be executed again."""
+    effect = record.place.effect
+    if record.effects != "compensable" or effect is None or effect.undo is None:
+        return
+    try:
+        await called(effect.undo, record.value, record.raw)
+    except Exception as error:
+        raise NotRevertible(
+            f"the effect of node {record.place.node!r} could not be undone: its undo raised {blame(error)}"
+        ) from error

@@ -456,6 +456,11 @@ class Machine:
 
     def _settle(self) -> Iterator[Command]:
         """Commit, resume, finish or fail, whichever has become possible."""
+        if not self.executions and self.phase == "running":
+            if self.ended > self.committed:
+                self.committed = self.ended
+                yield Commit(step=self.ended)
+            return
         final = self.ended
         for execution in self.executions.values():
             if execution.is_open or not execution.reached:

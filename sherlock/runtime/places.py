@@ -1,7 +1,7 @@
 """What the guard knows of each node before it runs: its verifier, what it reads, what it does to the world."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.graph.state import CompiledStateGraph
@@ -47,15 +47,14 @@ class Place:
     effect: EffectSpec | None = None
     tools: Mapping[str, EffectSpec] | None = None
     has_router: bool = False
+    effects: str = field(init=False)
+    """The kind of effect that the runtime has to reckon with."""
 
-    @property
-    def effects(self) -> str:
-        """The kind of effect that the runtime has to reckon with."""
-        if self.effect is None:
-            return "none"
-        # What nobody can undo must not be done too early.
-        without_undo = self.effect.kind == "compensable" and self.effect.undo is None
-        return "irreversible" if without_undo else self.effect.kind
+    def __post_init__(self) -> None:
+        kind = "none" if self.effect is None else self.effect.kind
+        if self.effect is not None and kind == "compensable" and self.effect.undo is None:
+            kind = "irreversible"  # what nobody can undo must not be done too early
+        object.__setattr__(self, "effects", kind)
 
     @property
     def is_watched(self) -> bool:

@@ -82,7 +82,7 @@ class Run:
         self.recursion_limit: int | None = None
         self.store = JournalStore(graph.store) if graph.store is not None else None
         self.effects = Effects(self)
-        self.scope = CallScope(price=self.price)
+        self.scope = CallScope(price=self.prices.usd)
         """Of model calls that belong to no recorded execution: of calm ones, and of routing functions."""
         self.root: RootRun | None = None
         self._waiting: list[asyncio.Future[None]] = []
@@ -96,7 +96,7 @@ class Run:
         self.over = False
         self.failure: BaseException | None = None
         self.broken_by: Exception | None = None
-        self.has_saver = False
+        self.has_saver = self._is_prepared = False
         self.base_step = -2
         self._spent_waste = 0.0
 
@@ -126,6 +126,17 @@ class Run:
                 raise self.failure
         finally:
             await _surely(self._close())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave no cycles behind: thousands of runs at once would spend their time in collecting them."""
+        self.hook.records.clear()
+        for part in (self.hook, self.attempts, self.director, self.effects, *vars(self.effects).values()):
+            for name in ("run", "_run"):
+                getattr(part, "__dict__", {}).pop(name, None)
+        if self._is_prepared:
+            self.gate.on_step, self.gate.on_inner_step = _go_on, None
+        self._director = None
 
     async def _prepare(self) -> None:
         configurable = self.config[CONF]
@@ -141,6 +152,7 @@ class Run:
         self.recursion_limit = self.config["recursion_limit"]
         self.gate = Gate(base, durability=self.durability, config=self.config, on_step=self._on_step)
         self.gate.on_inner_step = self._on_inner_step
+        self._is_prepared = True
         saved = await self.gate.load()
         self.base_step = saved.metadata["step"] if saved is not None else -2
         self.machine = m.Machine(
@@ -156,11 +168,13 @@ class Run:
         for task in [self._director, self.attempts.pump]:
             if task is not None:
                 await self.end(task)
+        for record in list(self.hook.records.values()):
+            await self.stop(record)
         for each in list(self._tasks):
             await self.end(each)
         if self.root is not None:
             await self.root.end(self.failure if self.ledger.end != "cancelled" else asyncio.CancelledError())
-        if hasattr(self, "gate"):
+        if self._is_prepared:
             await self.gate.settle()
             if (failure := await self.effects.undo_uncommitted()) is not None:
                 self.ledger.notes.append(str(failure))
@@ -259,6 +273,15 @@ class Run:
             task.cancel()
             await asyncio.wait([task], timeout=_PATIENCE_S)
 
+    async def stop(self, record: Record) -> None:
+        """End an execution. What can be undone is given time to return: nobody could undo what was cut off."""
+        task = record.task
+        if task is None or task.done():
+            return
+        if record.effects == "compensable":
+            await asyncio.wait([task], timeout=_PATIENCE_S)
+        await self.end(task)
+
     def soon(self, call: Callable[..., None], *arguments: Any) -> None:
         """Call on the run's loop, from whichever thread."""
         try:
@@ -336,10 +359,6 @@ class Run:
         assert self.root is not None
         return self.root.below
 
-    def price(self, model: str, usage: Usage) -> float | None:
-        """The dollars of a model call."""
-        return self.prices.usd(model, usage)
-
     # Waiting
 
     def notify(self) -> None:
@@ -365,6 +384,10 @@ _PATIENCE_S = 10.0
 _PRIVATE = "__sherlock_run"
 _UNTOLD = (ExecutionStarted, ExecutionEnded, Committed)
 """Events that nobody is told of unless somebody listens: the report does without them."""
+
+
+async def _go_on(step: int) -> None:
+    """What an attempt that is gone is told."""
 
 
 async def _surely(work: Coroutine[Any, Any, None]) -> None:

@@ -2,10 +2,11 @@
 
 arXiv:2511.00330, section 7, speculates on the nodes that end before the verdict is expected (eq. 8: `window`), as long
 as the work that a rejection would waste (eq. 6: `expected_waste`) fits the budget (eq. 5). Three things are decided
-here beyond it. The superstep that is under way when the verdict is expected may begin too, or the run would stand still
-for the rest of the verification. Without a budget the verifier's slow tail is allowed for, as holding the run back then
-saves nothing. And what is not known is not held against speculation, except where a budget has to be kept: a price that
-is not known cannot be shown to fit, so the run waits, and learns it.
+here beyond it. Without a budget nothing has to be foreseen: the window is what begins before the verdict is there, and
+to hold a run back on an estimate saves nothing. With one, the superstep that is under way when the verdict is expected
+may begin too, or the run would stand still for the rest of the verification. And what is not known is not held against
+speculation, except where a budget has to be kept: a price that is not known cannot be shown to fit, so the run waits,
+and learns it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -87,7 +88,8 @@ def depth_allowed(
     if policy.budget is not None:
         depth, limit = _affordable(match_rate, costs, spent_waste, policy.budget)
         why = limit or why
-    waste = expected_waste(match_rate, [cost or 0.0 for cost in costs[:depth]])
+    seen = depth if policy.budget is not None else min(depth, _usual_window(node, learner, levels))
+    waste = expected_waste(match_rate, [cost or 0.0 for cost in costs[:seen]])
     # Where the graph ends, there is nothing left to hold back.
     return Decision(policy.max_depth if depth == len(levels) else depth, waste, why)
 
@@ -95,13 +97,19 @@ def depth_allowed(
 def _within_window(node: str, policy: Policy, learner: Learner, levels: Sequence[Collection[str]]) -> tuple[int, Why]:
     """The number of levels that are expected to begin before the verdict, but for what a rollback is shorter than."""
     verifier_s = learner.verifier_latency(node, _TAIL if policy.budget is None else 0.5)
-    if verifier_s is None:
+    if verifier_s is None or (policy.budget is None and verifier_s > learner.rollback_s):
         return len(levels), "max_depth"
     lengths = _lengths(node, levels, learner)
     ended = _ended(lengths, verifier_s)
     if ended < len(levels) and verifier_s - sum(lengths[:ended]) > learner.rollback_s:
         ended += 1
     return ended, "max_depth" if ended == len(levels) else "window"
+
+
+def _usual_window(node: str, learner: Learner, levels: Sequence[Collection[str]]) -> int:
+    """The number of levels that usually begin before the verdict."""
+    verifier_s = learner.verifier_latency(node)
+    return len(levels) if verifier_s is None else _ended(_lengths(node, levels, learner), verifier_s) + 1
 
 
 def _worth(node: str, learner: Learner, levels: Sequence[Collection[str]], deepest: int) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import TypedDict
 
 import pytest
 from effect_graphs import CONFIG, Judge, State, World, placed
@@ -155,3 +156,41 @@ def test_in_a_subgraph_what_an_irreversible_effect_stands_on_stays():
     assert state["paid"] == ["right"]
     assert log == ["reserve", "charge"]
     assert agent.report().rollbacks == 1
+
+
+def test_what_is_cut_off_is_let_to_its_end_and_undone():
+    """A rejection comes while a compensable node is at work: it has sent, and has not returned yet."""
+    log = []
+
+    async def undo(inputs, output):
+        log.append(f"undo {output['sent']}")
+
+    @sherlock.effects("compensable", undo=undo)
+    async def send(state):
+        log.append(f"send {state['text']}")
+        await asyncio.sleep(0.1)
+        return {"sent": state["text"]}
+
+    class Late:
+        name = "late"
+
+        async def verify(self, subject):
+            await asyncio.sleep(0.05)
+            right = subject.text.startswith("right")
+            return sherlock.Verdict(right, corrected=None if right else f"right {subject.text}")
+
+    class Letter(TypedDict, total=False):
+        text: str
+        sent: str
+
+    async def write(state):
+        return {"text": "draft"}
+
+    builder = StateGraph(Letter)
+    builder.add_node("write", write)
+    builder.add_node("send", send)
+    builder.add_edge(START, "write")
+    builder.add_edge("write", "send")
+    agent = sherlock.guard(builder.compile(), sherlock.Plan.attach({"write": Late()}))
+    assert asyncio.run(agent.ainvoke({"text": ""}))["sent"] == "right draft"
+    assert log == ["send draft", "undo draft", "send right draft"]

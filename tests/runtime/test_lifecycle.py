@@ -1,4 +1,4 @@
-"""What LangGraph's lifecycle callbacks hear of a guarded run: one interrupt and one resumption, as without the guard."""
+"""What lifecycle callbacks hear of a guarded run: one interrupt and one resumption, as without the guard."""
 
 import asyncio
 from typing import TypedDict

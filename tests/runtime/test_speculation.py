@@ -69,12 +69,18 @@ def test_blocking():
 
 
 def test_what_is_under_way_when_the_verdict_is_due_has_begun():
-    assert decide(known=learner(verifier_s=0.5)).depth == 1
-    assert decide(known=learner(verifier_s=1.5)).depth == 2
-    assert decide(known=learner(verifier_s=1.5)).why == "window"
+    assert decide(known=learner(verifier_s=0.5), budget=10.0).depth == 1
+    assert decide(known=learner(verifier_s=1.5), budget=10.0).depth == 2
+    assert decide(known=learner(verifier_s=1.5), budget=10.0).why == "window"
     # But a wait that is shorter than a rollback is waited.
-    assert decide(known=learner(verifier_s=1 + ROLLBACK_S / 2)).depth == 1
+    assert decide(known=learner(verifier_s=1 + ROLLBACK_S / 2), budget=10.0).depth == 1
+    assert decide(known=learner(verifier_s=ROLLBACK_S / 2), budget=10.0).depth == 0
     assert decide(known=learner(verifier_s=ROLLBACK_S / 2)).depth == 0
+
+
+def test_without_a_budget_the_window_is_what_begins_before_the_verdict():
+    for seconds in (0.5, 1.5, 100.0):
+        assert (decide(known=learner(verifier_s=seconds)).depth, decide(known=learner()).why) == (8, "max_depth")
 
 
 def test_where_the_graph_ends_nothing_is_held_back():
@@ -90,12 +96,12 @@ def test_what_is_not_known_is_not_held_against_it():
     assert decide(known=Learner()).expected_waste_usd == 0.0
 
 
-def test_without_a_budget_the_slow_tail_of_the_verifier_is_allowed_for():
+def test_with_a_budget_the_usual_verifier_counts():
     known = learner(verifier_s=0.5)
     for _ in range(20):
         known.record_verification("a", 0.5, 0.01, matched=True)
     known.record_verification("a", 1.5, 0.01, matched=True)
-    assert decide(known=known).depth == 2
+    assert decide(known=known).depth == 8
     assert decide(known=known, budget=10.0).depth == 1
 
 
@@ -174,10 +180,12 @@ def test_auto_is_switched_off_by_evidence_not_by_lack_of_it():
 def test_the_nodes_of_the_same_subgraph_may_run_at_once():
     beside = [["p/x", "p/y"], ["p/z"]]
     known = learner(placed=())
+    for node in ("p/x", "p/y", "p/z"):
+        known.record_execution(node, 1.0, 0.01)
     known.record_verification("p/a", 1.5, 0.01, matched=True)
     known.record_verification("z", 1.5, 0.01, matched=True)
-    assert decide(beside, known=known, node="p/a").depth == 8
-    assert decide(beside, known=known, node="z").depth == 1
+    assert decide(beside, known=known, node="p/a", budget=10.0).depth == 8
+    assert decide(beside, known=known, node="z", budget=10.0).depth == 1
 
 
 def test_auto_keeps_the_budget_too():
