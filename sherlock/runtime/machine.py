@@ -335,7 +335,7 @@ class Machine:
 
     def _on_replaced(self, event: Replaced) -> Iterator[Command]:
         if (execution := self.executions.get(event.id)) is not None:
-            yield from self._forget(execution)
+            yield from self._discard([execution])
 
     def _on_ended(self, event: Ended) -> Iterator[Command]:
         if (execution := self.executions.get(event.id)) is not None:
@@ -362,11 +362,15 @@ class Machine:
         if self.phase != "running":
             return
         level = len(event.within)
-        for execution in list(self.executions.values()):
-            at = execution.at
-            passed = len(at) > level and at[:level] == event.within and at[level][0] <= event.step
-            if passed and not execution.reached:  # the line has gone another way
-                yield from self._forget(execution)
+        passed = [
+            execution
+            for execution in self.executions.values()
+            if not execution.reached  # the line has gone another way
+            and len(execution.at) > level
+            and execution.at[:level] == event.within
+            and execution.at[level][0] <= event.step
+        ]
+        yield from self._discard(passed)
         if not event.within:
             self.ended = event.step
             yield from self._settle()
@@ -381,8 +385,7 @@ class Machine:
         yield from self._refused(event)
         if self._target is None and self._failing is None:
             self._end = event.end
-            for execution in [e for e in self.executions.values() if not e.reached]:
-                yield from self._forget(execution)
+            yield from self._discard([e for e in self.executions.values() if not e.reached])
         yield from self._settle()
 
     def _refused(self, event: AttemptEnded) -> Iterator[Command]:
@@ -404,6 +407,7 @@ class Machine:
         if execution.reached:
             if self.rollbacks >= self.max_rollbacks:
                 if self.on_limit == "raise":
+                    execution.doomed = True  # it is not to be committed
                     yield from self._fail(None)
                 else:
                     yield Flag(id=execution.id)
@@ -412,27 +416,29 @@ class Machine:
         if event.ruling == "correct":
             yield Patch(id=execution.id)
         else:
-            yield from self._forget(execution)
+            yield from self._discard([execution])
 
     def _roll_back(self, execution: Execution, changed: Keys) -> Iterator[Command]:
         """Discard what depends on the output; keep the rest until the line comes by and shows its input."""
         self.rollbacks += 1
         yield RollBack(id=execution.id, step=execution.step)
         gone: list[Execution] = []
-        tainted = changed
-        for later in sorted(self.executions.values(), key=lambda e: e.at):
-            if later.id == execution.id or not follows(later.at, execution.at):
-                continue
+        for later, tainted in self._downstream(execution, changed):
             if _meet(later.inputs, tainted):
                 yield from self._void(later)
-            if _meet(later.reads, tainted):
+            if _meet(later.reads, tainted) and (later.undoable or not later.ended):
                 gone.append(later)
-                tainted = None if tainted is None else tainted | later.writes
-        # Last first: an effect is undone before those that came before it.
-        for later in reversed(gone):
-            if later.undoable or not later.ended:
-                yield from self._forget(later)
+        yield from self._discard(gone)
         yield from self._restart(execution.step)
+
+    def _downstream(self, execution: Execution, changed: Keys) -> Iterator[tuple[Execution, Keys]]:
+        """What comes after an execution, first to last, with the keys that may hold something else for it then."""
+        tainted = changed
+        for later in sorted(self.executions.values(), key=lambda e: e.at):
+            if later.id != execution.id and follows(later.at, execution.at):
+                yield later, tainted
+                if _meet(later.reads, tainted):
+                    tainted = None if tainted is None else tainted | later.writes
 
     def _restart(self, step: int) -> Iterator[Command]:
         """Have an attempt begin at `step`, or earlier if that is due anyway."""
@@ -518,6 +524,17 @@ class Machine:
         if execution.check is not None:
             check, execution.check = execution.check, None
             yield CancelCheck(id=execution.id, check=check)
+
+    def _discard(self, executions: list[Execution]) -> Iterator[Command]:
+        """Forget executions, last first, and before each effect those that may have been built on it."""
+        gone = {execution.id: execution for execution in executions}
+        for execution in executions:
+            if execution.undoable and execution.ended:
+                for later, tainted in self._downstream(execution, execution.writes):
+                    if later.undoable and later.ended and _meet(later.reads, tainted):
+                        gone[later.id] = later
+        for execution in sorted(gone.values(), key=lambda e: e.at, reverse=True):
+            yield from self._forget(execution)
 
     def _forget(self, execution: Execution) -> Iterator[Command]:
         yield from self._void(execution)
