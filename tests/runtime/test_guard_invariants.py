@@ -11,7 +11,7 @@ import pytest
 from blocking_oracle import corrected
 from guarded_graphs import KINDS, STATIC, Leaf, State, Visible, World, worlds
 from guarded_runs import FREELY, THREAD, blocked, guarded, saver, unverified
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -102,8 +102,7 @@ def test_streams_show_the_verified_line(world, depth):
         return streaming(world, shown, vouching(world, outcome))(agent, outcome)
 
     found = guarded(world, {**FREELY, "max_depth": depth}, drive, checkpointer=saver())
-    blocked(world, streaming(world, expected), checkpointer=saver())
-    assert found.error is None
+    assert blocked(world, streaming(world, expected), checkpointer=saver()).error == found.error
     assert supersteps(shown) == supersteps(expected)
     assert not found.alive
     assert not found.verifying
@@ -121,8 +120,7 @@ def test_marked_streams_show_the_verified_line_in_the_end(world):
         return streaming(world, seen, vouching(world, outcome), [*MODES, "sherlock"])(agent, outcome)
 
     found = guarded(world, {**FREELY, "stream": "mark"}, drive, checkpointer=saver())
-    blocked(world, streaming(world, expected), checkpointer=saver())
-    assert found.error is None
+    assert blocked(world, streaming(world, expected), checkpointer=saver()).error == found.error
     chunks = [chunk for chunk in seen if chunk[1] != "sherlock"]
     ids = defaultdict(list)
     for _, mode, event, _ in seen:
@@ -203,6 +201,8 @@ def is_prefix(history, whole):
 def test_cut_off_at_any_time(world, moment, durability):
     """Cancelled: nothing of the run is left, and nothing is written any more. What is stored then is a beginning of the
     blocking line, and resumed from there, by another guard, the run ends as the blocking one does."""
+    whole = blocked(world, None, checkpointer=saver())
+    assume(whole.error is None)  # two nodes that write `solo` at once
     stored = saver()
     left = {}
 
@@ -230,7 +230,6 @@ def test_cut_off_at_any_time(world, moment, durability):
     cut = guarded(world, FREELY, drive, checkpointer=stored)
     assert cut.error is None
     assert left["alive"] == left["running"] == left["verifying"] == []
-    whole = blocked(world, None, checkpointer=saver())
 
     async def resume(agent, outcome):
         begun = (await agent.aget_state(THREAD)).values
@@ -262,7 +261,7 @@ def test_closed_streams_leave_nothing(world, taken):
         left["alive"] = [repr(each) for each in others if not each.done()]
         left["at work"] = [*outcome.running, *outcome.verifying]
 
-    assert guarded(world, FREELY, drive).error is None
+    assert guarded(world, FREELY, drive).error in (None, "InvalidUpdateError")  # two nodes that write `solo` at once
     assert left == {"alive": [], "at work": []}
 
 
