@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import importlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Self
@@ -91,6 +92,7 @@ class Guard:
         self.nodes = {} if self.is_idle else _wrapped(graph, placed, None)
         if not self.is_idle:
             calls.install()
+            importlib.import_module("rapidfuzz.distance")  # or the first verdict with a correction waits for that
 
     @property
     def in_flight(self) -> asyncio.Semaphore:
