@@ -124,6 +124,14 @@ def test_what_still_runs_is_cancelled_only_if_it_read_what_is_corrected():
     ]
 
 
+def test_what_still_runs_is_cancelled_too_if_it_read_what_was_made_of_that():
+    line = Line()
+    line.ran(1, place(1), writes=keys("a"))
+    line.ran(2, place(2), writes=keys("b"), reads=keys("a"), placed=False)
+    line.tell(Started(id=3, at=place(3), reads=keys("b")))
+    assert Forget(id=3) in line.judged(1, "correct", changed=keys("a"))
+
+
 def test_a_kept_output_is_verified_anew_if_its_verifier_is_shown_something_else():
     line = Line()
     line.ran(1, place(1), writes=keys("a"), placed=False)
@@ -320,6 +328,17 @@ def test_a_correction_refused_while_the_line_is_given_up_is_heard_of():
     line.judged(1, "correct", changed=keys("a"))
     assert line.tell(AttemptEnded(end=None, refused=(1,), doom=True)) == [Resume(step=1)]
     assert line.tell(Kept(id=1)) == [StartCheck(id=1, check=2)]
+
+
+def test_a_refused_correction_does_not_keep_the_line_from_an_earlier_rollback():
+    line = Line()
+    line.ran(1, place(1), reads=keys("x"))
+    line.ran(2, place(2), reads=keys("x"), inputs=keys("x"))
+    line.judged(2, "correct", changed=keys("b"))
+    line.tell(AttemptEnded(end=None))
+    line.tell(Kept(id=2))
+    line.judged(1, "correct", changed=keys("a"))
+    assert line.tell(AttemptEnded(end=None, refused=(2,))) == [Resume(step=1)]
 
 
 def test_late_news_of_what_is_no_more_changes_nothing():
