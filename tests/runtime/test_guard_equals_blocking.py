@@ -24,6 +24,7 @@ policies = st.fixed_dictionaries(
     {
         "mode": st.sampled_from(["speculate", "speculate", "auto", "blocking"]),
         "max_depth": st.sampled_from([8, 1, 2, 3]),
+        "max_verifiers_in_flight": st.sampled_from([64, 64, 1, 2]),
         "max_rollbacks": st.just(60),
     }
 )
