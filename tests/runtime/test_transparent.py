@@ -1,6 +1,7 @@
 """A guarded graph is used, and answers, as the graph itself (invariant 9)."""
 
 import pytest
+import transparent_threads  # noqa: F401  (it adds its scenarios)
 import virtual_clock
 from blocking_oracle import BlockingGraph
 from guarded_graphs import Leaf, LoggedNodes
