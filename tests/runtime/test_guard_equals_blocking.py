@@ -16,7 +16,7 @@ from scripted_verifier import Placed, Script
 from sherlock import Verdict
 
 SOAK = bool(os.environ.get("SHERLOCK_SOAK"))
-EXAMPLES = 2000 if SOAK else 40
+EXAMPLES = 600 if SOAK else 40
 pytestmark = [pytest.mark.soak] if SOAK else []
 ACTED_ON = ("correct", "correct", "retry", "flag")
 

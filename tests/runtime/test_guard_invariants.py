@@ -20,7 +20,7 @@ from sayings import canonical
 from scripted_verifier import Placed, Script
 
 SOAK = bool(os.environ.get("SHERLOCK_SOAK"))
-EXAMPLES = 2000 if SOAK else 40
+EXAMPLES = 600 if SOAK else 40
 pytestmark = [pytest.mark.soak] if SOAK else []
 SAFE = tuple(kind for kind in KINDS if kind != "crash")
 """How far a superstep's chunks get before a node in it raises is a matter of time."""
