@@ -385,7 +385,10 @@ class Machine:
         yield from self._refused(event)
         if self._target is None and self._failing is None:
             self._end = event.end
-            yield from self._discard([e for e in self.executions.values() if not e.reached])
+            if event.end is None and not any(e.doomed and e.reached for e in self.executions.values()):
+                yield from self._restart(self.ended + 1)  # what was refused is no more
+            if event.end == "done":  # else the line was cut short, and may yet come by what it has not reached
+                yield from self._discard(self._unreached())
         yield from self._settle()
 
     def _refused(self, event: AttemptEnded) -> Iterator[Command]:
@@ -493,9 +496,13 @@ class Machine:
                 step, self._target, self._parked = self._target, None, None
                 self.phase = "running"
                 yield Resume(step=step)
-        elif self._end is not None and not any(e.is_open for e in self.executions.values()):
+        elif self._end is not None and not any(e.is_open and e.reached for e in self.executions.values()):
+            yield from self._discard(self._unreached())
             self.phase = "over"
             yield Finish(end=self._end)
+
+    def _unreached(self) -> list[Execution]:
+        return [execution for execution in self.executions.values() if not execution.reached]
 
     def _is_awaited(self) -> bool:
         """Whether a verdict is, that the parked node must not begin before. (A doomed execution gives none: the line

@@ -65,7 +65,7 @@ class Scheduler:
         self.tasks.append(task)
         return task
 
-    def run(self, until: Callable[[], bool], most: int = 100_000) -> None:
+    def run(self, until: Callable[[], bool], most: int = 300_000) -> None:
         """Go on until the condition holds. Raises `Deadlock`."""
         while not until():
             self.turn += 1

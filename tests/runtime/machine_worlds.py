@@ -324,7 +324,7 @@ def worlds(draw, *, kinds=KINDS, verdicts=VERDICTS, effects=EFFECTS, depths=DEPT
         return Node(
             name=next(names),
             salt=chance.randint(0, 50),
-            tasks=chance.choice((0, 0, 0, 0, 3)),
+            tasks=chance.choice((0, 0, 0, 2) if inner else (0, 0, 0, 0, 3)),
             when=chance.choice((None, None, None, *KEYS)),
             retries=chance.random() < 0.5 and (inner is None or repeats),
             inner=inner,
@@ -339,7 +339,7 @@ def worlds(draw, *, kinds=KINDS, verdicts=VERDICTS, effects=EFFECTS, depths=DEPT
             route = chance.choice((None, None, *KEYS))
             jumps = tuple(chance.choices(range(count + 1), k=3)) if route else ()
             rows.append(Row(nodes=nodes, route=route, jumps=jumps))
-        return Graph(rows=tuple(rows), most=4 if level else 7)
+        return Graph(rows=tuple(rows), most=3 if level else 7)
 
     drawn = {"on_failure": st.sampled_from(("closed", "open")), **policy}
     return World(

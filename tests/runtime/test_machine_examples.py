@@ -330,6 +330,37 @@ def test_a_correction_refused_while_the_line_is_given_up_is_heard_of():
     assert line.tell(Kept(id=1)) == [StartCheck(id=1, check=2)]
 
 
+def test_a_refused_correction_of_what_is_no_more_has_the_line_begin_anew():
+    line = Line()
+    line.ran(1, place(1))
+    line.tell(StepEnded(step=1))
+    assert line.tell(AttemptEnded(end=None, refused=(7,), doom=True)) == [Resume(step=2)]
+
+
+def test_a_line_cut_short_by_an_error_keeps_what_it_has_not_come_by():
+    """An irreversible node would be executed twice, else."""
+    line = Line()
+    line.ran(1, place(1))
+    line.ran(2, place(1, "pay"), placed=False)
+    line.ran(3, place(1, "m"))
+    line.judged(1, "correct", changed=keys("a"))
+    line.tell(AttemptEnded(end=None))
+    line.tell(Kept(id=3))
+    assert line.tell(AttemptEnded(end="error")) == []
+    assert line.judged(3, "correct", check=2) == [RollBack(id=3, step=1), Patch(id=3), Resume(step=1)]
+    assert line.tell(Kept(id=2)) == []
+
+
+def test_what_the_line_has_not_come_by_is_forgotten_when_the_run_ends():
+    line = Line()
+    line.ran(1, place(1))
+    line.ran(2, place(1, "m"), placed=False, undoable=True)
+    line.judged(1, "correct", changed=keys("a"))
+    line.tell(AttemptEnded(end=None))
+    line.tell(Kept(id=1))
+    assert line.tell(AttemptEnded(end="error")) == [Forget(id=2, undo=True), Finish(end="error")]
+
+
 def test_a_refused_correction_does_not_keep_the_line_from_an_earlier_rollback():
     line = Line()
     line.ran(1, place(1), reads=keys("x"))
